@@ -1,0 +1,94 @@
+"""Cards: what a reader must know of a method, a task or a metric before trusting its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .dataset import Scale
+
+Kind = Literal["model", "baseline", "control"]
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """A method. ``version`` rises when its numbers change."""
+
+    name: str
+    summary: str
+    kind: Kind = "model"
+    version: str = "1"
+    scale: Scale = Scale.COUNTS
+    organisms: frozenset[str] | None = None
+    """Organisms it can embed; None: any."""
+    reads: frozenset[str] = frozenset()
+    """Roles it reads beside the matrix, e.g. ``{"batch"}``; part of its cache key, and all that it is shown."""
+    optional: frozenset[str] = frozenset()
+    """Roles of ``reads`` it can do without; lacking one of the others is not applicable."""
+    transductive: bool = False
+    """Embeds all cells at once with `fit_embed`; cannot embed unseen cells."""
+    supervised: bool = False
+    """Reads the label of the training cells; only in tasks with a split."""
+    seeded: bool = False
+    """The seed changes the output. Without it one seed is run and serves for all."""
+    requires: tuple[str, ...] = ()
+    """Modules that must be importable beside the core, e.g. ``("harmonypy",)``."""
+    extra: str = ""
+    """The extra of this package that installs them."""
+    trained_on: frozenset[str] | None = frozenset()
+    """Catalogue names seen in pretraining; empty: trained on nothing; None: not known."""
+    seconds_per_1000_cells: float = 0.5
+    seconds_to_start: float = 0.5
+    """Rough cost on 2 cores, for plans and budgets only."""
+    max_cells: int | None = None
+    """Above this the method is not applicable (memory)."""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """A task. ``metrics`` in the order of display; ``primary`` is declared before anything runs."""
+
+    name: str
+    summary: str
+    asks: str
+    """The verb a method must have: ``embed``, ..."""
+    metrics: tuple[str, ...]
+    primary: str
+    roles: frozenset[str] = frozenset()
+    """Roles the data must have."""
+    optional: frozenset[str] = frozenset()
+    """Roles it uses where they are there."""
+    query_visible: bool = False
+    """Train and query are the same unlabelled cells, so transductive methods may run and supervised ones may not."""
+    version: str = "1"
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """A metric: one number from named evidence, with all that is needed to read it."""
+
+    name: str
+    family: Literal["cell types", "batches", "overall", "conservation", "annotation"]
+    better: Better
+    low: float
+    high: float
+    recipe: str
+    """The exact definition in a sentence or two: graph, k, seed, distance, scaling."""
+    source: str = ""
+    """Paper or package that the definition follows."""
+    floor: str | None = "control/shuffle"
+    """Control that shows what no information scores; None: not scaled."""
+    roof: str | None = "control/label_oracle"
+    """Control that shows the best that is reachable; None: not scaled."""
+    label_tuned: bool = False
+    """A parameter was picked by looking at the labels, so the number is optimistic."""
+    repeats: int = 1
+    """How many times the cells are dealt into folds for an interval; cheap metrics afford more. See `Replicates`."""
+    per_cell: bool = False
+    """The value is the mean of per-cell contributions (returned in `Measured`)."""
+    version: str = "1"
+    options: dict[str, object] = field(default_factory=dict, compare=False)
+    """Defaults of the keyword-only options, read off the signature."""

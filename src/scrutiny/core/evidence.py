@@ -1,0 +1,92 @@
+"""Named evidence of one output: given by the task, or derived from it once and shared by all metrics.
+
+A name is resolved in this order: given by the task, derived (``neighbors`` from ``embedding``), another metric's value
+(``avg_bio`` names ``nmi_louvain``). So one kNN search and one Leiden sweep serve every metric that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import NotApplicable
+from .registry import DERIVED, METRICS
+from .scores import Measured
+
+
+class Evidence:
+    """Evidence by name. What failed once fails again with the same error, without being computed again."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = dict(given)
+        self._known: dict[str, Any] = dict(given)
+        self._errors: dict[str, Exception] = {}
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        return self._given
+
+    def has(self, name: str) -> bool:
+        """Whether the name can be resolved at all (computing it may still turn out to be not applicable)."""
+        if name in self._known:
+            return True
+        if name in DERIVED:
+            return all(self.has(n) for n in _firm(DERIVED.get(name)))
+        return name in METRICS and all(self.has(n) for n in _firm(METRICS.get(name)))
+
+    def __getitem__(self, name: str) -> Any:
+        """The evidence of that name; for the name of a metric, its value as a float.
+
+        Raises
+        ------
+        NotApplicable
+            If the task does not give it and it cannot be derived.
+        """
+        if name in self._errors:
+            raise self._errors[name]
+        if name not in self._known:
+            try:
+                self._known[name] = self._make(name)
+            except Exception as error:
+                self._errors[name] = error
+                raise
+        value = self._known[name]
+        return value.value if isinstance(value, Measured) else value
+
+    def measure(self, metric: str) -> Measured:
+        """Value of a metric with its details."""
+        self[metric]
+        value = self._known[metric]
+        return value if isinstance(value, Measured) else Measured(float(value))
+
+    def part(self, rows: NDArray[np.integer]) -> Evidence:
+        """Evidence of some of the cells.
+
+        What the task gave is cut to these rows; derived evidence marked ``rowwise`` (a prediction per cell) is cut too instead of
+        being made again; all else is derived afresh from the part.
+        """
+        n_cells = len(self._given["embedding"])
+        cut = {name: _rows_of(value, rows, n_cells) for name, value in self._given.items()}
+        for name, value in self._known.items():
+            if name not in cut and name in DERIVED and DERIVED.get(name).rowwise:
+                cut[name] = _rows_of(value, rows, n_cells)
+        return Evidence(cut)
+
+    def _make(self, name: str) -> Any:
+        source = DERIVED.get(name) if name in DERIVED else METRICS.get(name) if name in METRICS else None
+        if source is None:
+            raise NotApplicable(f"needs '{name}', which this task does not give here (it gives {sorted(self._given)})")
+        wanted = [n for n in source.needs if n not in source.optional or self.has(n)]
+        return source(**{n: self[n] for n in wanted})
+
+
+def _rows_of(value: Any, rows: NDArray[np.integer], n_cells: int) -> Any:
+    is_per_cell = isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == n_cells
+    return value[rows] if is_per_cell else value
+
+
+def _firm(source: Any) -> list[str]:
+    return [n for n in source.needs if n not in source.optional]

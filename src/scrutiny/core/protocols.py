@@ -1,0 +1,61 @@
+"""What a method and a task must offer. Any class of this shape is one; nothing has to be inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cards import MethodCard, TaskCard
+from .dataset import Dataset
+from .outputs import CellEmbedding
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a task poses: cells to fit on, cells to answer for (truth hidden), and the truth.
+
+    ``truth`` maps names to arrays (n_query,): only metrics and controls ever see it.
+    """
+
+    train: Dataset
+    query: Dataset
+    truth: Mapping[str, NDArray[Any]]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Embeds cells it may not have seen. Controls also accept the keyword ``truth`` in `embed`."""
+
+    card: ClassVar[MethodCard]
+
+    def fit(self, train: Dataset, *, seed: int) -> Self: ...
+    def embed(self, query: Dataset) -> CellEmbedding: ...
+
+
+@runtime_checkable
+class TransductiveEmbedder(Protocol):
+    """Embeds all cells at once (Harmony, ComBat ...)."""
+
+    card: ClassVar[MethodCard]
+
+    def fit_embed(self, data: Dataset, *, seed: int) -> CellEmbedding: ...
+
+
+class Task(Protocol):
+    card: ClassVar[TaskCard]
+
+    def pose(self, data: Dataset, rng: np.random.Generator) -> Problem:
+        """Split the data. Raises NotApplicable if it cannot be posed on them."""
+        ...
+
+    def context(self, data: Dataset) -> Mapping[str, NDArray[Any]]:
+        """Evidence that no method changes (a reference embedding, cell-cycle scores); made once per data set and cached."""
+        ...
+
+    def evidence(self, output: CellEmbedding, problem: Problem) -> Mapping[str, Any]:
+        """Named evidence: ``embedding`` (n_cells, n_dims), ``labels`` (n_cells,), ``batch`` (n_cells,) ...; the engine adds `context`."""
+        ...
