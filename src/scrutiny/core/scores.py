@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .keys import digest_of_json
+
 
 class Status(StrEnum):
     OK = "ok"
@@ -85,8 +87,6 @@ class RunSpec:
 
     @property
     def key(self) -> str:
-        from .keys import digest_of_json
-
         content = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "dataset"}
         return digest_of_json({**content, "method_options": dict(self.method_options), "task_options": dict(self.task_options)})
 
