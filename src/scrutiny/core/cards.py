@@ -19,7 +19,8 @@ class MethodCard:
     summary: str
     kind: Kind = "model"
     version: str = "1"
-    scale: Scale = Scale.COUNTS
+    scale: Scale | None = Scale.COUNTS
+    """What the values must be; None: it takes any scale."""
     organisms: frozenset[str] | None = None
     """Organisms it can embed; None: any."""
     reads: frozenset[str] = frozenset()

@@ -28,7 +28,12 @@ class Problem:
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Embeds cells it may not have seen. Controls also accept the keyword ``truth`` in `embed`."""
+    """Embeds cells it may not have seen.
+
+    Controls also accept the keyword ``truth`` in `embed`: role -> values (n_cells,) str of the cells asked for, ``label`` and ``batch``
+    as far as the data have them. An instance with an attribute ``obsm_key`` finds the ready-made array of that name, and no other,
+    in ``query.obsm``.
+    """
 
     card: ClassVar[MethodCard]
 
