@@ -66,10 +66,12 @@ class Evidence:
         """Evidence of some of the cells.
 
         What the task gave is cut to these rows; derived evidence marked ``rowwise`` (a prediction per cell) is cut too instead of
-        being made again; all else is derived afresh from the part.
+        being made again; all else is derived afresh from the part, also where the task gave it (neighbours of all cells are not
+        those of a part).
         """
         n_cells = len(self._given["embedding"])
-        cut = {name: _rows_of(value, rows, n_cells) for name, value in self._given.items()}
+        given = {name: value for name, value in self._given.items() if name not in DERIVED or DERIVED.get(name).rowwise}
+        cut = {name: _rows_of(value, rows, n_cells) for name, value in given.items()}
         for name, value in self._known.items():
             if name not in cut and name in DERIVED and DERIVED.get(name).rowwise:
                 cut[name] = _rows_of(value, rows, n_cells)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-ENTRIES_PER_BLOCK = 4_000_000
-"""Distances held at once by a thread: 16 MB as float32."""
+ENTRIES_PER_BLOCK = 2_000_000
+"""Distances held at once by a thread: 8 MB as float32, what stays in the cache."""
 
 ROUNDING = 32 * float(np.finfo(np.float32).eps)
 """Bound on the error of a squared distance from float32 products, as a share of the squared lengths of the two points."""
@@ -20,45 +20,43 @@ ROUNDING = 32 * float(np.finfo(np.float32).eps)
 class Points(NamedTuple):
     """Cells ready for distances by matrix products.
 
-    Products lose digits where points lie far from the origin, so ``centred`` has the mean taken away (in float64). ``raw`` gives
-    the exact distance of single pairs.
+    Products lose digits where points lie far from the origin, so the mean is taken away first (in float64). One product gives the
+    squared distances: with ``left`` = (-2x, |x|², 1) and ``right`` = (y, 1, |y|²), left @ right.T = |x - y|².
     """
 
     raw: NDArray[np.floating]
-    """(n_cells, n_dims) as given."""
-    centred: NDArray[np.float32]
-    """(n_cells, n_dims)."""
+    """(n_cells, n_dims) as given, for exact distances of single pairs."""
+    left: NDArray[np.float32]
+    """(n_cells, n_dims + 2)."""
+    right: NDArray[np.float32]
+    """(n_cells, n_dims + 2)."""
     squares: NDArray[np.float32]
-    """(n_cells,) squared length of ``centred``."""
-
-    @property
-    def n_cells(self) -> int:
-        return len(self.raw)
+    """(n_cells,) squared distance from the mean."""
 
 
 def points_of(embedding: NDArray[np.floating]) -> Points:
     """Points of an embedding (n_cells, n_dims)."""
     centred = (embedding - embedding.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    return Points(embedding, centred, np.einsum("ij,ij->i", centred, centred))
+    squares = np.einsum("ij,ij->i", centred, centred)
+    ones = np.ones_like(squares)
+    return Points(embedding, np.column_stack([-2 * centred, squares, ones]), np.column_stack([centred, ones, squares]), squares)
 
 
-def squared_distances(points: Points, rows: NDArray[np.integer] | slice, columns: NDArray[np.integer] | slice) -> NDArray[np.float32]:
+def squared_distances(points: Points, rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
     """Squared distances (n_rows, n_columns) float32, each off by at most `ROUNDING` times the squared lengths; may be below 0."""
-    block = points.centred[rows] @ points.centred[columns].T
-    block *= -2
-    block += points.squares[rows][:, None]
-    block += points.squares[columns]
-    return block
+    return points.left[rows] @ points.right[columns].T
 
 
 def exact_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Distances (n_pairs,) of single pairs of cells from their differences in float64; equal points are at 0."""
-    distances = np.empty(len(rows))
-    step = max(1, ENTRIES_PER_BLOCK // (4 * points.raw.shape[1]))
+    """Distances (n_rows, k) from cells (n_rows,) to cells (n_rows, k), from differences in float64; equal points are at 0."""
+    distances = np.empty(columns.shape)
+    n_dims = points.raw.shape[1]
+    step = max(1, ENTRIES_PER_BLOCK // (2 * n_dims * max(columns.shape[1], 1)))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        difference = np.subtract(points.raw[rows[part]], points.raw[columns[part]], dtype=np.float64)
-        distances[part] = np.einsum("ij,ij->i", difference, difference)
+        difference = points.raw[columns[part]].astype(np.float64)
+        difference -= points.raw[rows[part], None]
+        np.einsum("ijk,ijk->ij", difference, difference, out=distances[part])
     return np.sqrt(distances, out=distances)
 
 

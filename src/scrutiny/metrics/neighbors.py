@@ -72,22 +72,24 @@ def nearest(embedding: NDArray[np.floating], k: int) -> Neighbors:
     return found
 
 
-def _nearest_of_block(points: Points, rows: slice, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _nearest_of_block(points: Points, rows: slice, k: int) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
     """Exact neighbours of some rows: float32 products pick the candidates, float64 differences put them in order.
 
-    Every cell that could be among the ``k`` nearest within the rounding error of the products is a candidate.
+    Every cell that may be among the ``k`` nearest within the rounding error of the products is a candidate.
     """
     here = np.arange(rows.start, rows.stop)
-    block = squared_distances(points, rows, slice(None))
+    block = squared_distances(points, rows)
     block[here - rows.start, here] = np.inf
     reach = np.partition(block, k - 1, axis=1)[:, k - 1]
     reach += 2 * ROUNDING * (2 * points.squares[rows] + np.abs(reach))
-    row, column = np.divmod(np.flatnonzero(block <= reach[:, None]), points.n_cells)
-    distance = exact_distances(points, here[row], column)
-    order = np.lexsort((column, distance, row))
-    first = np.searchsorted(row, np.arange(len(here)))
-    kept = order[first[:, None] + np.arange(k)]
-    return column[kept], distance[kept]
+    row, column = np.divmod(np.flatnonzero(block <= reach[:, None]), block.shape[1])
+    n_candidates = np.bincount(row, minlength=len(here))
+    filled = np.arange(n_candidates.max()) < n_candidates[:, None]
+    candidates = np.zeros(filled.shape, np.intp)
+    candidates[filled] = column
+    distances = np.where(filled, exact_distances(points, here, candidates), np.inf)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
 @derived("connectivities")
