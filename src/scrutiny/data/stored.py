@@ -77,6 +77,17 @@ class Stored:
         with opened(self.path) as root:
             return np.diff(np.asarray(root[self.key]["indptr"][:])).astype(np.int64)
 
+    def sample(self, n_entries: int) -> Iterator[NDArray[np.number]]:
+        """About this many stored entries, in slices at equal distances through the file."""
+        with opened(self.path) as root:
+            node = root[self.key]
+            if self.layout == "dense, genes first":
+                yield from (node[:, part] for part in _slices(self.shape[0], n_entries // max(self.shape[1], 1)))
+            elif self.layout == "dense":
+                yield from (node[part] for part in _slices(self.shape[0], n_entries // max(self.shape[1], 1)))
+            else:
+                yield from (node["data"][part] for part in _slices(self.size, n_entries))
+
     def load(self) -> sparse.csr_matrix:
         """All of it, in memory. This is the only way to read a sparse matrix that is stored by gene."""
         if self.layout == "by gene":
@@ -110,6 +121,14 @@ class Stored:
         if len(indices) and (indices.min() < 0 or indices.max() >= bound):
             raise InputError(f"{self.path}: '{self.key}' points outside its shape {self.shape}; the file is damaged, make it again")
         return indices.astype(np.int32, copy=False)
+
+
+def _slices(n: int, n_wanted: int, n_parts: int = 8) -> list[slice]:
+    """Slices of ``range(n)`` at equal distances, ``n_wanted`` elements together (at least one each); everything if n is small."""
+    if n <= max(n_wanted, n_parts):
+        return [slice(0, n)]
+    length = max(1, n_wanted // n_parts)
+    return [slice(int(start), int(start) + length) for start in np.linspace(0, n - length, n_parts)]
 
 
 def locate(path: Path, key: str, node: Any) -> Stored:
