@@ -23,3 +23,7 @@ class ContractError(ScrutinyError):
 
 class MissingDependency(NotApplicable):
     """An optional package is not installed. The message names the extra to install."""
+
+
+class StoreError(ScrutinyError):
+    """The folder of results cannot be written or read (no space, no permission). What was finished before is kept."""
