@@ -1,0 +1,195 @@
+"""Findings about the data and about who saw them: leakage, confounding, where labels come from, sampling, small labels, planted truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .facts import UNKNOWN, Confounding
+from .finding import DataCase, Finding
+from .words import listing, number
+
+STRONG_ASSOCIATION = 0.5
+"""Cramér's V of batch and label from which they count as confounded."""
+TINY_LABEL = 10
+"""A label with fewer cells than this moves macro scores by chance."""
+
+
+def leakage(case: DataCase) -> Iterator[Finding]:
+    """SCR003: whether the data were in a model's pretraining. Three answers: seen, not listed, unknown."""
+    catalog = case.facts.catalog
+    seen = [m for m, listed in case.trained_on.items() if listed and catalog in listed]
+    not_listed = [m for m, listed in case.trained_on.items() if listed and catalog and catalog not in listed]
+    unknown = [m for m, listed in case.trained_on.items() if listed is None or (listed and not catalog)]
+    if seen:
+        yield Finding(
+            "SCR003",
+            "problem",
+            f"{listing(seen)} saw these cells in pretraining",
+            f"The catalogue lists '{catalog}' among the training data.",
+            "Do not read the score as performance on new cells; judge on data that came later.",
+        )
+    if unknown:
+        why = "its pretraining data are not published" if catalog else "these data are not in the catalogue"
+        yield Finding(
+            "SCR003",
+            "caution",
+            f"It is unknown whether {listing(unknown)} saw these cells",
+            f"No answer can be given: {why}.",
+            "If the cells are public, assume that a model trained on public atlases may have seen them.",
+        )
+    if not_listed:
+        yield Finding(
+            "SCR003",
+            "note",
+            f"These cells are not listed among the training data of {listing(not_listed)}",
+            f"'{catalog}' does not occur in the published lists. Not listed is not the same as not seen.",
+            "Nothing to do, unless the same donors occur in a listed data set under another name.",
+        )
+
+
+def confounded(case: DataCase) -> Iterator[Finding]:
+    """SCR005: batch and label, or channel and label, go together."""
+    for column, found in case.facts.confounding.items():
+        if found.label_is_channel:
+            yield _channel(f"Each label of '{column}' was measured in a channel of its own.")
+        elif _is_confounded(found):
+            parts = [f"Cramér's V of '{column}' and batch is {number(found.cramers_v)}"] if found.cramers_v is not None else []
+            if found.labels_in_one_batch:
+                of = f" of {found.n_labels}" if found.n_labels else ""
+                parts.append(f"{len(found.labels_in_one_batch)}{of} labels occur in one batch only: {listing(found.labels_in_one_batch)}")
+            yield Finding(
+                "SCR005",
+                "caution",
+                "Batch and label are confounded",
+                f"{'; '.join(parts)}.",
+                "A method that keeps the batch effect is rewarded for separating these labels, and one that removes it may merge them. "
+                "Judge integration by the labels that occur in several batches.",
+            )
+    if case.facts.label_origin == "sorted" and len(case.facts.batch_counts) <= 1 and not _told_of_channels(case):
+        yield _channel("The labels come from sorting and there is one batch, so nothing tells a cell type from the channel it was run in.")
+
+
+def _channel(evidence: str) -> Finding:
+    return Finding(
+        "SCR005",
+        "problem",
+        "Each cell type is one channel: what separates them may be technical",
+        evidence,
+        "Do not conclude that cell types are separated by biology. Repeat the comparison on data where one channel holds several types.",
+    )
+
+
+def _told_of_channels(case: DataCase) -> bool:
+    return any(found.label_is_channel for found in case.facts.confounding.values())
+
+
+def _is_confounded(found: Confounding) -> bool:
+    return (found.cramers_v or 0.0) >= STRONG_ASSOCIATION or bool(found.labels_in_one_batch)
+
+
+def label_origin(case: DataCase) -> Iterator[Finding]:
+    """SCR006: how the labels were made, and which methods that favours."""
+    if not any(c.key.label_column for c in case.comparisons):
+        return
+    origin = case.facts.label_origin
+    if origin == "clustered":
+        yield Finding(
+            "SCR006",
+            "caution",
+            "The labels were made by clustering expression",
+            "Their origin is recorded as 'clustered'.",
+            "This favours methods that resemble the pipeline that made the labels: PCA on variable genes and graph clustering. "
+            "Confirm on labels from sorting or genotype.",
+        )
+    elif origin == "transferred":
+        yield Finding(
+            "SCR006",
+            "caution",
+            "The labels were transferred from a reference",
+            "Their origin is recorded as 'transferred'.",
+            "This favours methods that resemble the one that transferred them, mistakes included. "
+            "Confirm on labels from sorting or genotype.",
+        )
+    elif origin == "expert":
+        yield Finding(
+            "SCR006",
+            "note",
+            "The labels were given by experts",
+            "Their origin is recorded as 'expert'.",
+            "Experts mostly name clusters, so a mild preference for PCA and graph clustering remains.",
+        )
+    elif origin == UNKNOWN:
+        yield Finding(
+            "SCR006",
+            "note",
+            "How the labels were made is unknown",
+            "No origin is recorded.",
+            "If they come from clustering or label transfer, methods that resemble that pipeline are favoured. Ask who made them.",
+        )
+
+
+def sampled(case: DataCase) -> Iterator[Finding]:
+    """SCR008: not all cells were scored."""
+    facts = case.facts
+    if facts.n_cells is not None and facts.cells_before_sampling is not None and facts.n_cells < facts.cells_before_sampling:
+        yield Finding(
+            "SCR008",
+            "note",
+            "A sample of the cells was scored",
+            f"{facts.n_cells:,} of {facts.cells_before_sampling:,} cells.",
+            "Rare types are the first to suffer. Run with --cells all for the final word.",
+        )
+
+
+def tiny_labels(case: DataCase) -> Iterator[Finding]:
+    """SCR011: labels with so few cells that chance moves the scores."""
+    for column, counts in case.facts.label_counts.items():
+        tiny = [f"{label} ({n})" for label, n in counts.items() if n < TINY_LABEL]
+        if tiny:
+            yield Finding(
+                "SCR011",
+                "note",
+                f"Labels with fewer than {TINY_LABEL} cells",
+                f"'{column}': {listing(tiny)}.",
+                "Macro scores weigh them like large types, so one cell counts for much. Merge them or leave them out.",
+            )
+
+
+def planted(case: DataCase) -> Iterator[Finding]:
+    """SCR012: part of the truth was planted."""
+    if case.facts.planted:
+        yield Finding(
+            "SCR012",
+            "note",
+            "Part of the truth is planted",
+            f"{case.facts.planted.rstrip('.')}.",
+            "Use this to see whether methods and metrics behave, not to conclude anything on real batches.",
+        )
+
+
+def no_labels(case: DataCase) -> Iterator[Finding]:
+    """SCR013: nothing says whether cell types survive."""
+    if not any(c.key.label_column for c in case.comparisons):
+        yield Finding(
+            "SCR013",
+            "caution",
+            "There are no labels",
+            "Only the mixing of batches was measured, and an embedding without any information mixes best.",
+            "Name a label column with --label, even a coarse one, to learn whether the cell types are still told apart.",
+        )
+
+
+def one_batch(case: DataCase) -> Iterator[Finding]:
+    """SCR014: integration cannot be judged."""
+    if len(case.facts.batch_counts) <= 1:
+        yield Finding(
+            "SCR014",
+            "note",
+            "There is one batch",
+            "No column with at least two batches is named, so integration was not scored.",
+            "Scores say nothing on how the methods cope with other batches, donors or studies. "
+            "Name a batch column with --batch if there is one.",
+        )
+
+
+DATA_CHECKS = (leakage, confounded, label_origin, sampled, tiny_labels, planted, no_labels, one_batch)

@@ -1,0 +1,128 @@
+"""How sure a number is: delete-d jackknife intervals from replicates, paired differences, Holm's correction.
+
+All of it is conditional on this data set: the cells are what is resampled, not donors, labs or tissues.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from scrutiny.core.errors import NotApplicable
+
+FOLDS = 5
+"""Folds that the cells are dealt into; a replicate leaves one out."""
+LEVEL = 0.95
+FEWEST_REPLICATES = 4
+"""Fewer than this many usable replicates give no interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its interval at `LEVEL`; ``p`` is two-sided for "it is 0"."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+    degrees_of_freedom: int
+    p: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class AgainstBest:
+    """Difference of a method from the best of its rivals, and how often each rival was that best one."""
+
+    difference: Interval
+    chosen: Mapping[str, int]
+
+    @property
+    def rival(self) -> str:
+        """The rival that was chosen most often; the first by name in a tie."""
+        return min(self.chosen, key=lambda name: (-self.chosen[name], name))
+
+
+def interval(replicates: NDArray[np.float64], *, centre: float | None = None) -> Interval:
+    """Delete-d jackknife interval.
+
+    With d of n cells left out of each replicate, SE = sqrt((n - d) / d * mean((x_i - mean x)^2)); here (n - d) / d = FOLDS - 1.
+    The quantile is Student's with FOLDS - 1 degrees of freedom for each time the cells were dealt.
+
+    Parameters
+    ----------
+    replicates
+        Shape (n_replicates,): values without one fold each; NaN where there is none.
+    centre
+        What the interval is drawn around; default the mean of the replicates.
+
+    Raises
+    ------
+    NotApplicable
+        If fewer than `FEWEST_REPLICATES` replicates have a value.
+
+    References
+    ----------
+    Shao and Wu, Ann Stat 17:1176 (1989), a general theory for jackknife variance estimation.
+    """
+    usable = replicates[np.isfinite(replicates)]
+    if len(usable) < FEWEST_REPLICATES:
+        raise NotApplicable(f"an interval needs {FEWEST_REPLICATES} replicates; {len(usable)} of {len(replicates)} have a value")
+    mean = float(usable.mean())
+    error = float(np.sqrt((FOLDS - 1) * np.mean((usable - mean) ** 2)))
+    freedom = max(1, len(usable) * (FOLDS - 1) // FOLDS)
+    estimate = mean if centre is None else float(centre)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return Interval(estimate, estimate - reach, estimate + reach, error, freedom, _two_sided_p(estimate, error, freedom))
+
+
+def against_best(method: str, rivals: Sequence[str], kept: pd.DataFrame, held: pd.DataFrame) -> AgainstBest:
+    """Paired difference of a method from the best of its rivals.
+
+    For each replicate the best rival is chosen on the fold that was left out (``held``) and compared on the other cells
+    (``kept``), so no rival profits from having been picked by the very cells it is compared on.
+
+    Parameters
+    ----------
+    kept, held
+        Shape (n_replicates, n_methods), higher is better, columns are methods, NaN where there is no value.
+
+    Raises
+    ------
+    NotApplicable
+        If too few replicates have a value of the method and of a rival.
+    """
+    there = [rival for rival in rivals if rival in kept and rival in held]
+    if method not in kept or not there:
+        raise NotApplicable(f"there are no replicates of {method} and of what it is compared with")
+    chances = held[there].where(kept[there].notna())
+    usable = chances.notna().any(axis=1)
+    chosen = chances[usable].idxmax(axis=1)
+    best = pd.Series({i: kept.at[i, rival] for i, rival in chosen.items()}, dtype=float)
+    difference = interval((kept.loc[usable, method] - best).to_numpy(float))
+    return AgainstBest(difference, dict(sorted(Counter(chosen).items())))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p values (Holm, Scand J Stat 6:65, 1979)."""
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda n: (p_values[n], n))):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return adjusted
+
+
+def _two_sided_p(estimate: float, error: float, freedom: int) -> float:
+    if error == 0:
+        return 1.0 if estimate == 0 else 0.0
+    return float(2 * stats.t.sf(abs(estimate) / error, freedom))

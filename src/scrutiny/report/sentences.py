@@ -1,0 +1,101 @@
+"""The verdict in plain English: one sentence or two for a comparison, one for a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .words import aim, listing, metric_words, number, plain, with_interval
+
+if TYPE_CHECKING:
+    from .verdict import ModelVerdict, Verdict
+
+
+def sentence(verdict: Verdict) -> str:
+    """What a verdict says: about the models if there are any, then about the best method."""
+    return " ".join(part for part in (_about_models(verdict), _about_winner(verdict)) if part)
+
+
+def _about_winner(verdict: Verdict) -> str:
+    purpose = f"For {aim(verdict.key)}"
+    if verdict.winner is None:
+        return f"{purpose}, no method gave a score that can be compared."
+    score = f"{plain(verdict.winner)} scores highest ({metric_words(verdict.metric)} {number(verdict.value)})"
+    if not verdict.tested:
+        return f"{purpose}, {score}; there are no replicates, so it cannot be said how sure that is."
+    ties = f"{listing(verdict.ties)} cannot be told from it" if verdict.ties else "all other methods are clearly behind"
+    if verdict.over_reference is None or verdict.reference is None:
+        return f"{purpose}, {score}; {ties}."
+    gain = with_interval(verdict.over_reference, signed=True)
+    if verdict.better_than_reference:
+        return f"{purpose}, {score}, {gain} over {plain(verdict.reference)}; {ties}."
+    others = [method for method in verdict.ties if method != verdict.reference]
+    more = f" {listing(others)} cannot be told from it either." if others else ""
+    return f"{purpose}, no method is clearly better than {plain(verdict.reference)}: {score}, {gain}.{more}"
+
+
+def _about_models(verdict: Verdict) -> str:
+    if not verdict.models:
+        return ""
+    tested = [(m, m.difference) for m in verdict.models if m.difference is not None]
+    if not tested:
+        return "Whether a model beats the cheap methods could not be tested: there are no replicates."
+    winners = [f"{m.model} beats the best cheap method, {m.baseline}, by {with_interval(d)}" for m, d in tested if m.beats]
+    if winners:
+        return f"{listing(winners)}."
+    nearest, difference = max(tested, key=lambda pair: pair[1].estimate)
+    gap = f"{nearest.baseline} ({with_interval(difference, signed=True)})"
+    if len(verdict.models) == 1:
+        return f"No evidence that {nearest.model} beats the best cheap method, {gap}."
+    family = f"any of {len(verdict.models)} models"
+    return f"No evidence that {family} beats the best cheap method; the nearest is {nearest.model} against {gap}."
+
+
+def caveat(verdict: Verdict, planted: str) -> str:
+    """What the sentence does not say.
+
+    Parameters
+    ----------
+    planted
+        What was planted in the data; '' for data as they were measured.
+    """
+    said = [f"The batches are planted, not measured ({planted})."] if planted else []
+    if verdict.key.label_column:
+        return " ".join([*said, "Intervals hold for these cells: other donors, tissues or labs were not sampled."])
+    shuffled = f" (shuffled cells score {number(verdict.noise)})" if verdict.noise is not None else ""
+    without = (
+        f"Without labels only the mixing of batches can be measured, and noise mixes best{shuffled}: "
+        "a high score does not say that the cell types are still told apart. Name a label column to learn that."
+    )
+    return " ".join([*said, without])
+
+
+def overall(verdicts: Sequence[Verdict]) -> str:
+    """One sentence for a whole study."""
+    if not verdicts:
+        return "Nothing was scored, so there is no verdict."
+    if len(verdicts) == 1:
+        return verdicts[0].sentence
+    models = [m for v in verdicts for m in v.models]
+    about_models = [_models_in_all(models, verdicts)] if models else []
+    return " ".join([*about_models, _methods_in_all(verdicts)])
+
+
+def _models_in_all(models: Sequence[ModelVerdict], verdicts: Sequence[Verdict]) -> str:
+    names = sorted({m.model for m in models})
+    winners = sorted({m.model for m in models if m.beats})
+    if not winners:
+        which = names[0] if len(names) == 1 else f"any of {len(names)} models"
+        return f"No evidence that {which} beats the cheap methods in any of {len(verdicts)} comparisons."
+    won = sum(any(m.beats for m in v.models) for v in verdicts)
+    return f"{listing(winners)} beat{'s' if len(winners) == 1 else ''} the best cheap method in {won} of {len(verdicts)} comparisons."
+
+
+def _methods_in_all(verdicts: Sequence[Verdict]) -> str:
+    gains = [v for v in verdicts if v.better_than_reference]
+    if not gains:
+        return f"In none of {len(verdicts)} comparisons is any method clearly better than the plain one."
+    parts = [f"{plain(v.winner)} for {aim(v.key)}" for v in gains if v.winner]
+    rest = len(verdicts) - len(gains)
+    others = f"; in the other {rest} nothing is" if rest else ""
+    return f"Clearly better than the plain method in {len(gains)} of {len(verdicts)} comparisons: {listing(parts)}{others}."

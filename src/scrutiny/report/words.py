@@ -1,0 +1,74 @@
+"""Plain words for names, numbers and times, so that sentences read the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .comparisons import Key
+from .intervals import LEVEL, Interval
+
+AIMS = {
+    "cell_types": "telling apart the cell types of",
+    "integration": "integrating the batches of",
+    "batch_mixing": "mixing the batches of",
+    "label_transfer": "transferring labels to unseen cells of",
+}
+METRICS = {
+    "probe_logreg_macro_f1": "macro-F1 of predicted cell types",
+    "scib_total": "scIB total score",
+    "ilisi": "iLISI",
+}
+PLAIN = {
+    "hvg_pca": "plain PCA (hvg_pca)",
+    "pca": "plain PCA (pca)",
+    "control/no_integration": "not integrating at all",
+}
+
+
+def aim(key: Key) -> str:
+    """What a comparison is for, e.g. "mixing the batches of pbmc"; a plugin's task is named as it is."""
+    return f"{AIMS.get(key.task, f'the task {key.task} on')} {key.dataset}"
+
+
+def metric_words(metric: str) -> str:
+    return METRICS.get(metric, metric)
+
+
+def plain(method: str) -> str:
+    return PLAIN.get(method, method)
+
+
+def title(key: Key) -> str:
+    """Heading of a comparison, e.g. "pbmc · integration · labels cell_type"."""
+    return " · ".join([key.dataset, key.task.replace("_", " "), *([f"labels {key.label_column}"] if key.label_column else [])])
+
+
+def number(value: float | None, *, signed: bool = False, digits: int = 2) -> str:
+    """A number with a true minus sign, never "-0.00"; a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("−" if value < 0 else "+" if signed else "") + text
+
+
+def with_interval(found: Interval, *, signed: bool = False) -> str:
+    """E.g. "+0.03 (95% interval 0.01 to 0.05)"."""
+    return f"{number(found.estimate, signed=signed)} ({LEVEL:.0%} interval {number(found.low)} to {number(found.high)})"
+
+
+def listing(names: Sequence[str], *, most: int = 6) -> str:
+    """E.g. "a, b and c"; a long list is cut and says by how much."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
+
+
+def duration(seconds: float | None) -> str:
+    """E.g. "0.04 s", "3.5 s", "35 s", "12 min", "3.5 h"."""
+    if seconds is None or seconds != seconds:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.2f} s" if seconds < 0.1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
