@@ -112,8 +112,10 @@ def choose(offer: Offer, *, layer: str | None = None, scale: Scale | None = None
     usable = [name for name, look in looks.items() if look.scale is not None]
     if not usable:
         raise InputError(next(iter(looks.values())).words)
-    wanted = PREFERENCE if scale is None else (scale, *PREFERENCE)
-    best = min(usable, key=lambda name: wanted.index(looks[name].scale))
+    if scale is None:
+        best = min(usable, key=lambda name: PREFERENCE.index(looks[name].scale))
+    else:
+        best = next((name for name in usable if looks[name].scale is scale), usable[0])
     before = [look.words for name, look in looks.items() if name == "X" and name != best]
     return Choice(best, f" ({before[0]})" if before else "")
 
