@@ -70,7 +70,7 @@ def graph_connectivity_directed(neighbors: Neighbors, labels: NDArray[Any], *, k
     k
         Neighbours, counting the cell itself.
     """
-    ends = neighbors.indices[:, : k - 1]
+    ends = neighbors.first(k - 1).indices
     n_cells = len(ends)
     edges = (np.ones(ends.size, bool), (np.repeat(np.arange(n_cells), ends.shape[1]), ends.ravel()))
     return _largest_share(sparse.coo_matrix(edges, shape=(n_cells, n_cells)), categories(labels), connection="strong")

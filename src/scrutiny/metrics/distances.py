@@ -42,9 +42,9 @@ def points_of(embedding: NDArray[np.floating]) -> Points:
     return Points(embedding, np.column_stack([-2 * centred, squares, ones]), np.column_stack([centred, ones, squares]), squares)
 
 
-def squared_distances(points: Points, rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
-    """Squared distances (n_rows, n_columns) float32, each off by at most `ROUNDING` times the squared lengths; may be below 0."""
-    return points.left[rows] @ points.right[columns].T
+def squared_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[np.integer] | None = None) -> NDArray[np.float32]:
+    """Squared distances (n_rows, n_columns) between cells (columns None: to all), off by at most `ROUNDING`; may be below 0."""
+    return points.left[rows] @ (points.right if columns is None else points.right[columns]).T
 
 
 def exact_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -58,6 +58,16 @@ def exact_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[
         difference -= points.raw[rows[part], None]
         np.einsum("ijk,ijk->ij", difference, difference, out=distances[part])
     return np.sqrt(distances, out=distances)
+
+
+def marked_columns(marked: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Marked columns of every row, ascending, as (n_rows, most in a row), and which entries are filled (the rest is 0)."""
+    row, column = np.divmod(np.flatnonzero(marked), marked.shape[1])
+    count = np.bincount(row, minlength=len(marked))
+    filled = np.arange(count.max()) < count[:, None]
+    columns = np.zeros(filled.shape, np.intp)
+    columns[filled] = column
+    return columns, filled
 
 
 def row_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:

@@ -50,8 +50,8 @@ def kbet(neighbors: Neighbors, batch: NDArray[Any]) -> Measured:
     n_cells = len(by_batch.codes)
     if n_cells < 2 * K:
         raise NotApplicable(f"a neighbourhood of {K} cells says nothing among {n_cells} cells; needs {2 * K}")
-    accepted = accepts(neighbors.indices[:, : K - 1], by_batch)
-    return Measured(float(accepted.mean()), per_cell=accepted, details={"k": K})
+    accepted = accepts(neighbors.first(K - 1).indices, by_batch)
+    return Measured(float(accepted.mean()), per_cell=accepted, details={"k": K} | neighbors.facts)
 
 
 @metric(

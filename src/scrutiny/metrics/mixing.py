@@ -13,7 +13,7 @@ from scrutiny.core.registry import derived, metric
 from scrutiny.core.scores import Measured
 
 from .categories import Categories, several
-from .neighbors import Neighbors
+from .neighbors import N_NEIGHBORS, Neighbors
 
 PERPLEXITY = 30
 """Of LISI: the effective number of neighbours."""
@@ -35,9 +35,10 @@ def neighbor_weights(neighbors: Neighbors) -> NDArray[np.float64]:
     NotApplicable
         If there are fewer than 10 cells.
     """
-    if neighbors.k < 9:
-        raise NotApplicable(f"LISI needs at least 10 cells; there are {len(neighbors.indices)}")
-    return perplexity_weights(neighbors.distances, perplexity=min(PERPLEXITY, neighbors.k // 3))
+    nearest = neighbors.first(N_NEIGHBORS)
+    if nearest.k < 9:
+        raise NotApplicable(f"LISI needs at least 10 cells; there are {len(nearest.indices)}")
+    return perplexity_weights(nearest.distances, perplexity=min(PERPLEXITY, nearest.k // 3))
 
 
 def perplexity_weights(distances: NDArray[np.floating], *, perplexity: float) -> NDArray[np.float64]:
@@ -88,17 +89,17 @@ def lisi(indices: NDArray[np.integer], weights: NDArray[np.floating], of: Catego
     return 1 / np.square(shares(indices, of, weights)).sum(axis=1)
 
 
-def scaled_mixing(values: NDArray[np.float64], n: int) -> Measured:
+def scaled_mixing(values: NDArray[np.float64], n: int, facts: dict[str, Any]) -> Measured:
     """The median of a LISI by batch, from 1..n to 0..1: 1 where all batches are mixed."""
-    return Measured(float((np.median(values) - 1) / (n - 1)), details=_raw(values, n))
+    return Measured(float((np.median(values) - 1) / (n - 1)), details=_raw(values, n) | facts)
 
 
-def scaled_separation(values: NDArray[np.float64], n: int) -> Measured:
+def scaled_separation(values: NDArray[np.float64], n: int, facts: dict[str, Any]) -> Measured:
     """The median of a LISI by label, from 1..n to 1..0: 1 where every neighbourhood has one label."""
-    return Measured(float((n - np.median(values)) / (n - 1)), details=_raw(values, n))
+    return Measured(float((n - np.median(values)) / (n - 1)), details=_raw(values, n) | facts)
 
 
-def _raw(values: NDArray[np.float64], n: int) -> dict[str, float]:
+def _raw(values: NDArray[np.float64], n: int) -> dict[str, Any]:
     return {"raw_median": float(np.median(values)), "raw_mean": float(values.mean()), "categories": n}
 
 
@@ -122,7 +123,8 @@ def clisi(neighbors: Neighbors, neighbor_weights: NDArray[np.float64], labels: N
         If there is one label or fewer than 10 cells.
     """
     by_label = several(labels, "label")
-    return scaled_separation(lisi(neighbors.indices, neighbor_weights, by_label), by_label.n)
+    values = lisi(neighbors.first(N_NEIGHBORS).indices, neighbor_weights, by_label)
+    return scaled_separation(values, by_label.n, neighbors.facts)
 
 
 @metric(
@@ -148,7 +150,8 @@ def ilisi(neighbors: Neighbors, neighbor_weights: NDArray[np.float64], batch: ND
         If there is one batch or fewer than 10 cells.
     """
     by_batch = several(batch, "batch")
-    return scaled_mixing(lisi(neighbors.indices, neighbor_weights, by_batch), by_batch.n)
+    values = lisi(neighbors.first(N_NEIGHBORS).indices, neighbor_weights, by_batch)
+    return scaled_mixing(values, by_batch.n, neighbors.facts)
 
 
 @metric(
@@ -171,9 +174,9 @@ def knn_purity(neighbors: Neighbors, labels: NDArray[Any]) -> Measured:
         If there is one label.
     """
     codes = several(labels, "label").codes
-    nearest = neighbors.indices[:, :PURITY_NEIGHBORS]
-    pure = (codes[nearest] == codes[:, None]).mean(axis=1)
-    return Measured(float(pure.mean()), per_cell=pure, details={"k": nearest.shape[1]})
+    nearest = neighbors.first(PURITY_NEIGHBORS)
+    pure = (codes[nearest.indices] == codes[:, None]).mean(axis=1)
+    return Measured(float(pure.mean()), per_cell=pure, details={"k": nearest.k} | neighbors.facts)
 
 
 @metric(
@@ -200,6 +203,7 @@ def batch_entropy(neighbors: Neighbors, batch: NDArray[Any]) -> Measured:
         If there is one batch.
     """
     by_batch = several(batch, "batch")
-    share = shares(neighbors.indices, by_batch)
+    nearest = neighbors.first(N_NEIGHBORS)
+    share = shares(nearest.indices, by_batch)
     entropy = -np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0).sum(axis=1) / np.log(by_batch.n)
-    return Measured(float(entropy.mean()), per_cell=entropy, details={"k": neighbors.k})
+    return Measured(float(entropy.mean()), per_cell=entropy, details={"k": nearest.k} | neighbors.facts)

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scrutiny.core.errors import NotApplicable
+from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.registry import derived
 
-from .distances import ROUNDING, Points, exact_distances, over_blocks, points_of, row_blocks, squared_distances
+from .search import Neighbors, search
 
 N_NEIGHBORS = 90
 """Three times the perplexity of LISI, the widest neighbourhood that a metric asks for."""
 
 GRAPH_NEIGHBORS = 15
 """Neighbours of the weighted graph, counting the cell itself as scanpy does."""
-
-
-class Neighbors(NamedTuple):
-    """Nearest other cells: the cell itself is left out, the nearest comes first, equal distances in the order of their index."""
-
-    indices: NDArray[np.int32]
-    """(n_cells, k)."""
-    distances: NDArray[np.float32]
-    """(n_cells, k) euclidean."""
-
-    @property
-    def k(self) -> int:
-        return self.indices.shape[1]
 
 
 @derived("neighbors")
@@ -61,35 +46,42 @@ def nearest(embedding: NDArray[np.floating], k: int) -> Neighbors:
     n_cells = len(embedding)
     if n_cells < 3:
         raise NotApplicable(f"neighbours need at least 3 cells; there are {n_cells}")
-    k = min(k, n_cells - 1)
-    points = points_of(embedding)
-    found = Neighbors(np.empty((n_cells, k), np.int32), np.empty((n_cells, k), np.float32))
-
-    def search(rows: slice) -> None:
-        found.indices[rows], found.distances[rows] = _nearest_of_block(points, rows, k)
-
-    over_blocks(search, row_blocks(n_cells, n_cells))
-    return found
+    return search(embedding, min(k, n_cells - 1))
 
 
-def _nearest_of_block(points: Points, rows: slice, k: int) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
-    """Exact neighbours of some rows: float32 products pick the candidates, float64 differences put them in order.
+def ready_made(indices: NDArray[np.integer], distances: NDArray[np.floating]) -> Neighbors:
+    """Neighbours that somebody else has searched, e.g. scanpy's, to be given in place of `neighbors`.
 
-    Every cell that may be among the ``k`` nearest within the rounding error of the products is a candidate.
+    Parameters
+    ----------
+    indices
+        (n_cells, k) row numbers, in any order; the cell itself may be among them and is left out.
+    distances
+        (n_cells, k) euclidean.
+
+    Raises
+    ------
+    InputError
+        If the two do not fit together, a row number is out of range or twice in a row, a distance is negative or not a number, or
+        only some of the rows hold the cell itself.
     """
-    here = np.arange(rows.start, rows.stop)
-    block = squared_distances(points, rows)
-    block[here - rows.start, here] = np.inf
-    reach = np.partition(block, k - 1, axis=1)[:, k - 1]
-    reach += 2 * ROUNDING * (2 * points.squares[rows] + np.abs(reach))
-    row, column = np.divmod(np.flatnonzero(block <= reach[:, None]), block.shape[1])
-    n_candidates = np.bincount(row, minlength=len(here))
-    filled = np.arange(n_candidates.max()) < n_candidates[:, None]
-    candidates = np.zeros(filled.shape, np.intp)
-    candidates[filled] = column
-    distances = np.where(filled, exact_distances(points, here, candidates), np.inf)
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distances, order, axis=1)
+    indices, distances = np.asarray(indices), np.asarray(distances, np.float32)
+    n_cells = len(indices)
+    if indices.ndim != 2 or indices.shape != distances.shape:
+        raise InputError(f"neighbours must be two arrays (n_cells, k) of one shape; found {indices.shape} and {distances.shape}")
+    if not np.issubdtype(indices.dtype, np.integer) or indices.min() < 0 or indices.max() >= n_cells:
+        raise InputError(f"indices of neighbours must be row numbers from 0 to {n_cells - 1}; found {indices.min()} to {indices.max()}")
+    if not (np.isfinite(distances) & (distances >= 0)).all():
+        raise InputError("distances of neighbours must be finite and not negative")
+    if (np.diff(np.sort(indices, axis=1), axis=1) == 0).any():
+        raise InputError("a cell is twice among the neighbours of another one")
+    itself = indices == np.arange(n_cells)[:, None]
+    if itself.any() and not itself.any(axis=1).all():
+        raise InputError(f"{int(itself.any(axis=1).sum())} of {n_cells} rows hold the cell itself; either all or none must")
+    others = (n_cells, indices.shape[1] - int(itself.any()))
+    indices, distances = indices[~itself].reshape(others), distances[~itself].reshape(others)
+    order = np.lexsort((indices, distances), axis=1)
+    return Neighbors(np.take_along_axis(indices, order, axis=1).astype(np.int32), np.take_along_axis(distances, order, axis=1), recall=None)
 
 
 @derived("connectivities")
@@ -102,7 +94,7 @@ def connectivities(neighbors: Neighbors) -> sparse.csr_matrix:
     Parameters
     ----------
     neighbors
-        Neighbours with at least 14 columns, or all other cells.
+        Nearest others of every cell; 14 of them are used.
 
     Returns
     -------
@@ -113,11 +105,11 @@ def connectivities(neighbors: Neighbors) -> sparse.csr_matrix:
     ----------
     McInnes et al., UMAP, arXiv:1802.03426, section 3.1.
     """
-    k = min(GRAPH_NEIGHBORS - 1, neighbors.k)
-    n_cells = len(neighbors.indices)
-    weights = _membership(neighbors.distances[:, :k].astype(np.float64), target=np.log2(k + 1))
+    nearest = neighbors.first(GRAPH_NEIGHBORS - 1)
+    n_cells, k = nearest.indices.shape
+    weights = _membership(nearest.distances.astype(np.float64), target=np.log2(k + 1)).astype(np.float32)
     ends = np.arange(0, n_cells * k + 1, k)
-    directed = sparse.csr_matrix((weights.astype(np.float32).ravel(), neighbors.indices[:, :k].ravel(), ends), shape=(n_cells, n_cells))
+    directed = sparse.csr_matrix((weights.ravel(), nearest.indices.ravel(), ends), shape=(n_cells, n_cells))
     transposed = directed.T.tocsr()
     graph = (directed + transposed - directed.multiply(transposed)).tocsr()
     graph.eliminate_zeros()

@@ -15,7 +15,7 @@ from scrutiny.core.registry import derived, metric
 from scrutiny.core.scores import Measured
 
 from .categories import Categories, several
-from .distances import row_blocks
+from .distances import marked_columns, row_blocks
 from .mixing import PERPLEXITY, lisi, perplexity_weights, scaled_mixing, scaled_separation
 from .neighbors import N_NEIGHBORS
 
@@ -83,8 +83,12 @@ def _nearest_by_path(graph: sparse.csr_matrix, rows: NDArray[np.intp], reach: fl
     """The nearest others within ``reach``, equal paths in the order of their index; length inf where there are no more."""
     lengths = dijkstra(graph, indices=rows, limit=reach)
     lengths[np.arange(len(rows)), rows] = np.inf
-    nearest = np.argsort(lengths, axis=1, kind="stable")[:, :N_NEIGHBORS]
-    return nearest, np.take_along_axis(lengths, nearest, axis=1)
+    reached, filled = marked_columns(np.isfinite(lengths))
+    spare = max(0, N_NEIGHBORS - filled.shape[1])
+    reached, filled = (np.pad(array, ((0, 0), (0, spare))) for array in (reached, filled))
+    lengths = np.where(filled, np.take_along_axis(lengths, reached, axis=1), np.inf)
+    order = np.argsort(lengths, axis=1, kind="stable")[:, :N_NEIGHBORS]
+    return np.take_along_axis(reached, order, axis=1), np.take_along_axis(lengths, order, axis=1)
 
 
 def path_lisi(paths: PathNeighbors, of: Categories) -> NDArray[np.float64]:
@@ -115,7 +119,7 @@ def clisi_graph(path_neighbors: PathNeighbors, labels: NDArray[Any]) -> Measured
         If there is one label.
     """
     by_label = several(labels, "label")
-    return scaled_separation(path_lisi(path_neighbors, by_label), by_label.n)
+    return scaled_separation(path_lisi(path_neighbors, by_label), by_label.n, {})
 
 
 @metric(
@@ -141,4 +145,4 @@ def ilisi_graph(path_neighbors: PathNeighbors, batch: NDArray[Any]) -> Measured:
         If there is one batch.
     """
     by_batch = several(batch, "batch")
-    return scaled_mixing(path_lisi(path_neighbors, by_batch), by_batch.n)
+    return scaled_mixing(path_lisi(path_neighbors, by_batch), by_batch.n, {})
