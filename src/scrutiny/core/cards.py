@@ -42,6 +42,8 @@ class MethodCard:
     seconds_per_1000_cells: float = 0.5
     seconds_to_start: float = 0.5
     """Rough cost on 2 cores, for plans and budgets only."""
+    gpu: bool = False
+    """Wants a GPU: on a cluster it goes to workers that offer the resource ``GPU``."""
     max_cells: int | None = None
     """Above this the method is not applicable (memory)."""
     licence: str = ""

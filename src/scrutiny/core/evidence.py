@@ -77,8 +77,25 @@ class Evidence:
                 cut[name] = _rows_of(value, rows, n_cells)
         return Evidence(cut)
 
+    def adopt(self, other: Evidence) -> None:
+        """Take over what ``other`` made from nothing but arrays that are the same here: tasks on the same cells share one kNN search."""
+        same = {name for name in self._given.keys() & other._given.keys() if _is_same(self._given[name], other._given[name])}
+        for name in (other._known.keys() | other._errors.keys()) - self._known.keys():
+            if self._roots(name) == other._roots(name) <= same:
+                if name in other._known:
+                    self._known[name] = other._known[name]
+                else:
+                    self._errors[name] = other._errors[name]
+
+    def _roots(self, name: str) -> set[str]:
+        """What the name rests on in the end: names that the task gave, and names that nobody gives."""
+        source = None if name in self._given else _source(name)
+        if source is None:
+            return {name}
+        return {root for n in source.needs if n not in source.optional or self.has(n) for root in self._roots(n)}
+
     def _make(self, name: str) -> Any:
-        source = DERIVED.get(name) if name in DERIVED else METRICS.get(name) if name in METRICS else None
+        source = _source(name)
         if source is None:
             raise NotApplicable(f"needs '{name}', which this task does not give here (it gives {sorted(self._given)})")
         wanted = [n for n in source.needs if n not in source.optional or self.has(n)]
@@ -88,6 +105,14 @@ class Evidence:
 def _rows_of(value: Any, rows: NDArray[np.integer], n_cells: int) -> Any:
     is_per_cell = isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == n_cells
     return value[rows] if is_per_cell else value
+
+
+def _source(name: str) -> Any:
+    return DERIVED.get(name) if name in DERIVED else METRICS.get(name) if name in METRICS else None
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    return left is right or (isinstance(left, np.ndarray) and isinstance(right, np.ndarray) and np.array_equal(left, right))
 
 
 def _firm(source: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -38,6 +38,15 @@ class Registry:
         if name in self._builtins or (known is not None and known is not thing):
             raise InputError(f"the {self.kind} '{name}' is already registered; give yours another name, e.g. 'mine/{name}'")
         self._registered[name] = thing
+
+    @property
+    def registered(self) -> dict[str, Any]:
+        """What was added in this process."""
+        return dict(self._registered)
+
+    def adopt(self, things: Mapping[str, Any]) -> None:
+        """Take over what another process registered, so that a child knows the classes of its parent's notebook."""
+        self._registered.update(things)
 
     def get(self, name: str) -> Any:
         """The thing of that name. Raises InputError with near matches if there is none."""

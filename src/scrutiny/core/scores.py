@@ -59,7 +59,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a Run took. Memory is the peak of the process that ran it, None where it could not be measured."""
+    """What a Run took.
+
+    Memory is the peak of the process by the time the output was there (scoring costs the same for all methods and is left out); None
+    where it could not be measured.
+    """
 
     seconds_fit: float = 0.0
     seconds_embed: float = 0.0
