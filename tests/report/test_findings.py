@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from made_tables import Made, row, tidy
 
+from scrutiny.data.catalog import Exposure
 from scrutiny.report.comparisons import comparisons
 from scrutiny.report.facts import Confounding, DatasetFacts
 from scrutiny.report.finding import DataCase, Finding, ScoredCase
 from scrutiny.report.findings import find
+from scrutiny.report.provenance import exposures
 from scrutiny.report.verdict import verdict
 
 CHEAP = {"hvg_pca": ("baseline", 0.9), "harmony": ("baseline", 0.8)}
@@ -23,10 +25,10 @@ CLEAN = DatasetFacts(
 )
 
 
-def findings(table: pd.DataFrame, facts: DatasetFacts = CLEAN, **trained_on: frozenset[str] | None) -> list[Finding]:
+def findings(table: pd.DataFrame, facts: DatasetFacts = CLEAN, **exposed: Exposure) -> list[Finding]:
     found = comparisons(table)
     scored = [ScoredCase(c, verdict(c, facts), facts) for c in found]
-    return find(scored, [DataCase(facts, found, trained_on)])
+    return find(scored, [DataCase(facts, found, exposed)])
 
 
 def codes(*arguments, **more) -> set[str]:
@@ -71,22 +73,31 @@ def test_scr002_below_a_random_projection():
 
 
 @pytest.mark.parametrize(
-    ("listed", "catalog", "answer"),
+    ("answer", "title"),
+    [("seen", "Seen in pretraining by uce"), ("not listed", "Not listed in the"), ("unknown", "Whether uce saw these cells in")],
+)
+def test_scr003_has_three_answers(answer, title):
+    (found,) = findings(tidy(Made(CHEAP)), uce=Exposure(answer, "Somebody says so."))
+    assert found.code == "SCR003" and found.title.startswith(title) and found.evidence == "Somebody says so."
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "catalog_name", "answer"),
     [
-        (frozenset({"made"}), "made", "saw these cells"),
-        (frozenset({"other"}), "made", "not listed"),
-        (frozenset({"other"}), "", "unknown whether"),
-        (None, "made", "unknown whether"),
+        (["made"], "made", "seen"),
+        (["other"], "made", "not listed"),
+        (["other"], "", "unknown"),
+        (None, "made", "unknown"),
     ],
 )
-def test_scr003_has_three_answers(listed, catalog, answer):
-    facts = DatasetFacts(**{**vars(CLEAN), "catalog": catalog})
-    found = [f for f in findings(tidy(Made(CHEAP)), facts, uce=listed) if f.code == "SCR003"]
-    assert len(found) == 1 and answer in found[0].title
+def test_exposure_from_the_models_own_list(trained_on, catalog_name, answer):
+    found = exposures({"uce": {"trained_on": trained_on}, "hvg": {"trained_on": []}}, DatasetFacts("made", catalog=catalog_name))
+    assert {model: e.answer for model, e in found.items()} == {"uce": answer}
 
 
-def test_scr003_is_silent_on_what_was_trained_on_nothing():
-    assert codes(tidy(Made(CHEAP)), uce=frozenset()) == set()
+def test_exposure_from_the_catalogue():
+    found = exposures({"geneformer_v1": {"trained_on": None}}, DatasetFacts("made", catalog="pancreas"))
+    assert found["geneformer_v1"].answer == "seen" and "GSE84133" in found["geneformer_v1"].source
 
 
 def test_scr004_a_lead_within_the_seed_spread():
@@ -101,7 +112,7 @@ def test_scr004_a_lead_within_the_seed_spread():
     [
         (Confounding(cramers_v=0.9, n_labels=4), "Batch and label are confounded"),
         (Confounding(labels_in_one_batch=("CD34+",), n_labels=8), "Batch and label are confounded"),
-        (Confounding(label_is_channel=True), "Each cell type is one channel"),
+        (Confounding(technical_twins=("channel",)), "Each cell type is one channel"),
     ],
 )
 def test_scr005_confounded(confounding, title):
@@ -180,7 +191,7 @@ def test_scr015_no_interval():
 
 
 def test_nothing_known_of_the_data_is_said_not_assumed():
-    found = {f.code: f.title for f in findings(tidy(Made(CHEAP)), DatasetFacts("made"), uce=frozenset({"x"}))}
+    found = {f.code: f.title for f in findings(tidy(Made(CHEAP)), DatasetFacts("made"), uce=Exposure("unknown"))}
     assert "unknown" in found["SCR003"] and "unknown" in found["SCR006"]
 
 

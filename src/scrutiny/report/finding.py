@@ -9,6 +9,8 @@ from typing import Literal
 
 import pandas as pd
 
+from scrutiny.data.catalog import Exposure
+
 from .comparisons import Comparison
 from .facts import DatasetFacts
 from .scaling import scaled
@@ -54,8 +56,8 @@ class DataCase:
 
     facts: DatasetFacts
     comparisons: Sequence[Comparison]
-    trained_on: Mapping[str, frozenset[str] | None]
-    """Model to the data sets of its pretraining; None where they are not known."""
+    exposures: Mapping[str, Exposure]
+    """Model to whether it saw these data in pretraining."""
 
     @property
     def where(self) -> str:

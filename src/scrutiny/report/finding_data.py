@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .facts import UNKNOWN, Confounding
-from .finding import DataCase, Finding
+from .finding import DataCase, Finding, Severity
 from .words import listing, number
 
 STRONG_ASSOCIATION = 0.5
@@ -13,45 +13,43 @@ STRONG_ASSOCIATION = 0.5
 TINY_LABEL = 10
 """A label with fewer cells than this moves macro scores by chance."""
 
+LEAKAGE: tuple[tuple[str, Severity, str, str], ...] = (
+    (
+        "seen",
+        "problem",
+        "Seen in pretraining by {}",
+        "Do not read the score as performance on new cells; judge on data that came later.",
+    ),
+    (
+        "unknown",
+        "caution",
+        "Whether {} saw these cells in pretraining is unknown",
+        "If the cells are public, assume that a model trained on public atlases may have seen them.",
+    ),
+    (
+        "not listed",
+        "note",
+        "Not listed in the pretraining data of {}",
+        "Not listed is not the same as not seen: the same donors may occur under another name.",
+    ),
+)
+"""Answer to severity, title and advice."""
+
 
 def leakage(case: DataCase) -> Iterator[Finding]:
     """SCR003: whether the data were in a model's pretraining. Three answers: seen, not listed, unknown."""
-    catalog = case.facts.catalog
-    seen = [m for m, listed in case.trained_on.items() if listed and catalog in listed]
-    not_listed = [m for m, listed in case.trained_on.items() if listed and catalog and catalog not in listed]
-    unknown = [m for m, listed in case.trained_on.items() if listed is None or (listed and not catalog)]
-    if seen:
-        yield Finding(
-            "SCR003",
-            "problem",
-            f"{listing(seen)} saw these cells in pretraining",
-            f"The catalogue lists '{catalog}' among the training data.",
-            "Do not read the score as performance on new cells; judge on data that came later.",
-        )
-    if unknown:
-        why = "its pretraining data are not published" if catalog else "these data are not in the catalogue"
-        yield Finding(
-            "SCR003",
-            "caution",
-            f"It is unknown whether {listing(unknown)} saw these cells",
-            f"No answer can be given: {why}.",
-            "If the cells are public, assume that a model trained on public atlases may have seen them.",
-        )
-    if not_listed:
-        yield Finding(
-            "SCR003",
-            "note",
-            f"These cells are not listed among the training data of {listing(not_listed)}",
-            f"'{catalog}' does not occur in the published lists. Not listed is not the same as not seen.",
-            "Nothing to do, unless the same donors occur in a listed data set under another name.",
-        )
+    for answer, severity, told, advice in LEAKAGE:
+        models = [model for model, exposure in case.exposures.items() if exposure.answer == answer]
+        if models:
+            sources = dict.fromkeys(case.exposures[model].source for model in models)
+            yield Finding("SCR003", severity, told.format(listing(models)), " ".join(sources), advice)
 
 
 def confounded(case: DataCase) -> Iterator[Finding]:
     """SCR005: batch and label, or channel and label, go together."""
     for column, found in case.facts.confounding.items():
-        if found.label_is_channel:
-            yield _channel(f"Each label of '{column}' was measured in a channel of its own.")
+        if found.technical_twins:
+            yield _channel(f"Each value of '{column}' goes with one value of {listing(found.technical_twins)}, and the other way round.")
         elif _is_confounded(found):
             parts = [f"Cramér's V of '{column}' and batch is {number(found.cramers_v)}"] if found.cramers_v is not None else []
             if found.labels_in_one_batch:
@@ -65,7 +63,8 @@ def confounded(case: DataCase) -> Iterator[Finding]:
                 "A method that keeps the batch effect is rewarded for separating these labels, and one that removes it may merge them. "
                 "Judge integration by the labels that occur in several batches.",
             )
-    if case.facts.label_origin == "sorted" and len(case.facts.batch_counts) <= 1 and not _told_of_channels(case):
+    twins = any(found.technical_twins for found in case.facts.confounding.values())
+    if case.facts.label_origin == "sorted" and len(case.facts.batch_counts) <= 1 and not twins:
         yield _channel("The labels come from sorting and there is one batch, so nothing tells a cell type from the channel it was run in.")
 
 
@@ -79,10 +78,6 @@ def _channel(evidence: str) -> Finding:
     )
 
 
-def _told_of_channels(case: DataCase) -> bool:
-    return any(found.label_is_channel for found in case.facts.confounding.values())
-
-
 def _is_confounded(found: Confounding) -> bool:
     return (found.cramers_v or 0.0) >= STRONG_ASSOCIATION or bool(found.labels_in_one_batch)
 
@@ -92,12 +87,13 @@ def label_origin(case: DataCase) -> Iterator[Finding]:
     if not any(c.key.label_column for c in case.comparisons):
         return
     origin = case.facts.label_origin
+    recorded = f"Their origin is recorded as '{origin}'. {case.facts.labels}".strip()
     if origin == "clustered":
         yield Finding(
             "SCR006",
             "caution",
             "The labels were made by clustering expression",
-            "Their origin is recorded as 'clustered'.",
+            recorded,
             "This favours methods that resemble the pipeline that made the labels: PCA on variable genes and graph clustering. "
             "Confirm on labels from sorting or genotype.",
         )
@@ -106,7 +102,7 @@ def label_origin(case: DataCase) -> Iterator[Finding]:
             "SCR006",
             "caution",
             "The labels were transferred from a reference",
-            "Their origin is recorded as 'transferred'.",
+            recorded,
             "This favours methods that resemble the one that transferred them, mistakes included. "
             "Confirm on labels from sorting or genotype.",
         )
@@ -115,7 +111,7 @@ def label_origin(case: DataCase) -> Iterator[Finding]:
             "SCR006",
             "note",
             "The labels were given by experts",
-            "Their origin is recorded as 'expert'.",
+            recorded,
             "Experts mostly name clusters, so a mild preference for PCA and graph clustering remains.",
         )
     elif origin == UNKNOWN:
