@@ -1,0 +1,78 @@
+"""Commands on finished results: report, cache size, cache clean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scrutiny.core.errors import InputError
+
+cache_app = typer.Typer(help="Look at or empty the cache of embeddings of a results folder. Scores are never touched.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder that `scrutiny run` wrote.")]
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="One or more folders that `scrutiny run` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    table: Annotated[Path | None, typer.Option(help="Also write the tidy table, as .csv or .parquet.")] = None,
+) -> None:
+    """Draw one report from one or more results folders.
+
+    `scrutiny report scrutiny-results`, `scrutiny report lab-a lab-b -o both.html --table both.csv`
+    """
+    from rich.console import Console
+
+    from scrutiny.engine.store import Store
+    from scrutiny.report.page import write_report
+    from scrutiny.report.terminal import show
+
+    stores = [Store(_existing(folder)) for folder in folders]
+    console = Console()
+    show(stores, console)
+    if table is not None:
+        _write_table(stores, table)
+        console.print(f"Table: {table}", soft_wrap=True)
+    console.print(f"Report: {write_report(stores, output)}", soft_wrap=True)
+
+
+def _existing(folder: Path) -> Path:
+    if not (folder / "runs").is_dir():
+        raise InputError(f"{folder} holds no results: expected a folder that 'scrutiny run' wrote, with a folder 'runs' in it")
+    return folder
+
+
+def _write_table(stores: list, path: Path) -> None:
+    import pandas as pd
+
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"a table is written as .csv or .parquet, not as '{path.name}'")
+    scores = pd.concat([store.scores() for store in stores], ignore_index=True)
+    if path.suffix == ".csv":
+        scores.to_csv(path, index=False)
+    else:
+        scores.to_parquet(path, index=False)
+
+
+@cache_app.command("size")
+def cache_size(folder: Folder) -> None:
+    """Say how much disk the cached embeddings take.
+
+    `scrutiny cache size scrutiny-results`
+    """
+    from scrutiny.engine.store import Store
+
+    print(f"{Store(_existing(folder)).cache_size() / 1e6:.1f} MB in {folder / 'cache'}")
+
+
+@cache_app.command("clean")
+def cache_clean(folder: Folder) -> None:
+    """Delete the cached embeddings; scores and reports stay, and what is needed again is computed again.
+
+    `scrutiny cache clean scrutiny-results`
+    """
+    from scrutiny.engine.store import Store
+
+    print(f"freed {Store(_existing(folder)).clean_cache() / 1e6:.1f} MB")
