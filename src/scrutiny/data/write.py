@@ -25,8 +25,9 @@ def write_embedding(embedding: CellEmbedding, path: str | Path, *, key: str, sou
     embedding
         values (n_cells, n_dims) with their cell ids.
     path
-        ``.h5ad``: a copy of ``source`` with ``obsm[key]`` set, nothing else touched and the matrix never loaded; without an h5ad source, a
-        file of ids and ``obsm`` alone. ``.parquet`` and ``.csv``: a row a cell, columns ``key_1`` ...; ``.npz``: ``values`` and ``cell_ids``.
+        ``.h5ad``: a copy of ``source`` with ``obsm[key]`` set, nothing else touched and the matrix never loaded; without an h5ad
+        source, a file of ids and ``obsm`` alone. ``.parquet`` and ``.csv``: a row a cell, columns ``key_1`` ...; ``.npz``: ``values``
+        and ``cell_ids``.
     key
         Name in ``obsm``, e.g. ``X_harmony``.
 
