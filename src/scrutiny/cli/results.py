@@ -9,7 +9,7 @@ import typer
 
 from scrutiny.core.errors import InputError
 
-cache_app = typer.Typer(help="Look at or empty the cache of embeddings of a results folder. Scores are never touched.", no_args_is_help=True)
+cache_app = typer.Typer(help="The cache of embeddings of a results folder. Scores are never touched.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder that `scrutiny run` wrote.")]
 
