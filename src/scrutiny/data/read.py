@@ -103,12 +103,12 @@ def from_anndata(
 
 
 def _assemble(offer: Offer, declared: Declared) -> Dataset:
+    if not len(offer.obs):
+        raise InputError(f"{offer.source} has no cells; expected at least one")
     choice = choose(offer, layer=declared.layer, scale=declared.scale)
     candidate, where = offer.candidates[choice.name], offer.where(choice.name)
     obs, cell_notes = name_cells(offer.obs, offer.source, declared.duplicates)
     var, gene_notes = name_genes(candidate.var)
-    if not len(obs) or not len(var):
-        raise InputError(f"{offer.source} has {len(obs)} cells and {len(var)} genes; expected at least one of each")
     matrix = candidate.matrix()
     scale, reason = _checked_scale(matrix, declared.scale, where)
     data = Dataset(

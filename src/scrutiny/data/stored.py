@@ -137,7 +137,7 @@ def locate(path: Path, key: str, node: Any) -> Stored:
     Raises
     ------
     InputError
-        If the element is no matrix that AnnData writes.
+        If the element is no matrix that AnnData writes, or a damaged one.
     """
     attributes = dict(node.attrs)
     if hasattr(node, "shape"):
@@ -149,7 +149,14 @@ def locate(path: Path, key: str, node: Any) -> Stored:
     if not kind.startswith(("csr", "csc")):
         raise InputError(f"{path}: '{key}' is stored as '{kind or 'a group without a type'}'; expected a dense, CSR or CSC matrix")
     shape = tuple(int(n) for n in attributes.get("shape", attributes.get("h5sparse_shape")))
-    return Stored(path, key, "by cell" if kind.startswith("csr") else "by gene", shape, int(node["data"].shape[0]))
+    layout: Layout = "by cell" if kind.startswith("csr") else "by gene"
+    lacking = [part for part in ("data", "indices", "indptr") if part not in node]
+    if lacking:
+        raise InputError(f"'{key}' of {path} lacks {', '.join(lacking)}; the file is damaged, make it again")
+    sizes = {part: int(node[part].shape[0]) for part in ("data", "indices", "indptr")}
+    if sizes["data"] != sizes["indices"] or sizes["indptr"] != shape[layout == "by gene"] + 1:
+        raise InputError(f"'{key}' of {path} has parts of sizes {sizes}, which do not make {shape}; the file is damaged, make it again")
+    return Stored(path, key, layout, shape, sizes["data"])
 
 
 def canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
