@@ -75,7 +75,8 @@ def fetch_census(query: Query, *, cache: Path | None = None) -> Path:
                 ids = np.sort(np.random.default_rng(query.seed).choice(ids, query.cells, replace=False))
             adata = cellxgene_census.get_anndata(soma, organism, obs_coords=ids, obs_column_names=COLUMNS)
     except (SOMAError, OSError) as error:
-        raise InputError(f"the Census {query.version} does not answer ({error}); it needs a network, or a query it understands") from error
+        said = f"{type(error).__name__}: {str(error)[:120]}"
+        raise InputError(f"the Census {query.version} does not answer; it needs a network, and a query it understands ({said})") from error
     adata.obs.index = adata.obs["soma_joinid"].astype(str)
     adata.obs.index.name = None
     adata.var.index = adata.var["feature_id"].astype(str)

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from scrutiny.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16
+"""Bytes read at a time; of a transfer that is cut at most so many are lost."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and seconds without a byte after which a transfer counts as cut."""
 
@@ -178,10 +179,10 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> Path:
     return target
 
 
-def _version_of(headers: object) -> str:
+def _version_of(headers: Mapping[str, str]) -> str:
     """The strong validator of an answer, '' if it has none (RFC 9110, 13.1.5: a weak one must not be used for ranges)."""
-    tag = headers.get("ETag", "")  # type: ignore[attr-defined]
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")  # type: ignore[attr-defined]
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
 
 def _recorded(record: Path) -> str | None:
