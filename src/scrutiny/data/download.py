@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock
 
 from scrutiny.core.errors import InputError
 
@@ -26,6 +27,8 @@ BLOCK = 1 << 16
 """Bytes read at a time; of a transfer that is cut at most so many are lost."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and seconds without a byte after which a transfer counts as cut."""
+PAUSE = 1.0
+"""Seconds before a transfer that was cut goes on."""
 
 Report = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes of the whole file (None where the server does not say)."""
@@ -61,7 +64,6 @@ def download(remote: Remote, folder: Path, *, progress: bool = False) -> Path:
     """
     import pooch
     import requests
-    from filelock import FileLock
 
     target = folder / remote.name
     record = folder / f"{remote.name}.sha256"
@@ -100,11 +102,10 @@ class Resuming:
     file that changed meanwhile is fetched anew instead of being glued together from two versions.
     """
 
-    def __init__(self, partial: Path, report: Report, pause: float = 1.0) -> None:
+    def __init__(self, partial: Path, report: Report) -> None:
         self.partial = partial
         self.version = partial.with_name(f"{partial.name}.version")
         self.report = report
-        self.pause = pause
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Fetch ``url``, trying again as long as each try brings something new."""
@@ -120,7 +121,7 @@ class Resuming:
                 if self._size() <= before:
                     raise
                 log.info("%s was cut after %d bytes (%s); going on", url, self._size(), type(error).__name__)
-                time.sleep(self.pause)
+                time.sleep(PAUSE)
         os.replace(self.partial, output_file)
         self.version.unlink(missing_ok=True)
 
