@@ -93,6 +93,26 @@ def test_optional_evidence_is_used_where_it_is_there(graph_of_evidence):
     assert Evidence({"embedding": np.ones((2, 2)), "weights": np.array([1.0, 1.0])})["total"] == 10
 
 
+def test_optional_evidence_that_does_not_apply_is_left_out_but_a_failure_and_a_missing_package_are_not(monkeypatch):
+    trouble = [NotApplicable("one batch"), MissingDependency("needs x"), ValueError("bug")]
+
+    @derived("fickle")
+    def fickle(embedding):
+        raise trouble[0]
+
+    @metric(MetricCard("rest", "overall", "higher", 0, 1, "what is left"))
+    def rest(embedding, fickle=None):
+        return 1.0 if fickle is None else 0.0
+
+    monkeypatch.setattr("scrutiny.core.evidence.DERIVED", _table("derived", fickle=fickle))
+    monkeypatch.setattr("scrutiny.core.evidence.METRICS", _table("metric", rest=rest))
+    assert Evidence({"embedding": np.ones((2, 2))})["rest"] == 1.0
+    for error in (MissingDependency, ValueError):
+        trouble.pop(0)
+        with pytest.raises(error):
+            Evidence({"embedding": np.ones((2, 2))})["rest"]
+
+
 def test_what_is_missing_is_named(graph_of_evidence):
     evidence = Evidence({"embedding": np.ones((2, 2))})
     assert not evidence.has("broken")

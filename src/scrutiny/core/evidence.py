@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import NotApplicable
+from .errors import MissingDependency, NotApplicable
 from .registry import DERIVED, METRICS
 from .scores import Measured
 
@@ -98,8 +98,17 @@ class Evidence:
         source = _source(name)
         if source is None:
             raise NotApplicable(f"needs '{name}', which this task does not give here (it gives {sorted(self._given)})")
-        wanted = [n for n in source.needs if n not in source.optional or self.has(n)]
-        return source(**{n: self[n] for n in wanted})
+        return source(**{n: self[n] for n in source.needs if n not in source.optional or self._applies(n)})
+
+    def _applies(self, name: str) -> bool:
+        """Whether optional evidence is there. A package that is not installed is no reason to do without: numbers would depend on it."""
+        try:
+            self[name]
+        except MissingDependency:
+            raise
+        except NotApplicable:
+            return False
+        return True
 
 
 def _rows_of(value: Any, rows: NDArray[np.integer], n_cells: int) -> Any:
