@@ -293,4 +293,5 @@ def _pooled_cosine(cells: NDArray[np.floating], batch: NDArray[np.integer]) -> N
     itself = np.einsum("ij,ij->i", unit, unit)
     a = 1 - (to_own - itself) / np.maximum(n_own - 1, 1)
     b = 1 - (to_all - to_own) / (len(own) - n_own)
+    a, b = (np.where(distance > 1e-12, distance, 0.0) for distance in (a, b))  # what rounding leaves of equal directions
     return _contrast(a, b, n_own)
