@@ -107,10 +107,12 @@ class TestNotApplicable:
         assert e.measure("asw_batch").details["labels_left_out"] == ["a"]
 
 
-def test_batch_metrics_need_no_labels():
+def test_the_global_one_needs_no_labels():
     embedding, _, batch = random_case()
     alone = Evidence({"embedding": embedding, "batch": batch})
     assert alone["asw_batch_global"] == pytest.approx((silhouette_samples(embedding, batch).mean() + 1) / 2, abs=1e-6)
+    with pytest.raises(NotApplicable, match="needs 'labels'"):
+        alone["asw_batch"]
 
 
 class TestSample:

@@ -47,12 +47,9 @@ def silhouettes(group_distances: GroupDistances) -> NDArray[np.float64]:
     NotApplicable
         If all cells have one label, or every cell has a label of its own.
     """
-    _needs_several(group_distances.labels, "label")
-    return _spread(group_distances, _silhouette(group_distances.to_label, group_distances.labels.sizes, _own(group_distances)))
-
-
-def _own(distances: GroupDistances) -> NDArray[np.intp]:
-    return distances.labels.codes[distances.rows]
+    labels = group_distances.labels
+    _needs_several(labels, "label")
+    return _spread(group_distances, _silhouette(group_distances.to_label, labels.sizes, labels.codes[group_distances.rows]))
 
 
 def _needs_several(groups: Categories, what: str) -> None:
@@ -175,7 +172,7 @@ def isolated_labels(labels: Categories, batch: Categories) -> NDArray[np.intp]:
         roof="control/shuffle_within_label",
     )
 )
-def asw_batch(group_distances: GroupDistances) -> Measured:
+def asw_batch(group_distances: GroupDistances, labels: NDArray[Any], batch: NDArray[Any]) -> Measured:
     """Batch silhouette within labels, turned so that 1 means that the batches of a label lie on top of each other.
 
     Raises
@@ -183,15 +180,15 @@ def asw_batch(group_distances: GroupDistances) -> Measured:
     NotApplicable
         If no label has cells of two batches.
     """
-    labels, own = group_distances.labels, _own(group_distances)
-    sizes = crosstab(labels, group_distances.batch)
-    scored = _labels_with_batches(labels, sizes)
-    own_batch = group_distances.batch.codes[group_distances.rows]
+    by_label, by_batch = categories(labels), categories(batch)
+    sizes = crosstab(by_label, by_batch)
+    scored = _labels_with_batches(by_label, sizes)
+    own, own_batch = by_label.codes[group_distances.rows], by_batch.codes[group_distances.rows]
     kept = np.isin(own, scored)
     s = _silhouette(group_distances.within_label[kept], sizes[own[kept]], own_batch[kept])
-    values, variances = _per_stratum(1 - np.abs(s), own[kept], labels.sizes)
-    details = _per_label(labels, scored, values)
-    if len(own) < len(labels.codes):
+    values, variances = _per_stratum(1 - np.abs(s), own[kept], by_label.sizes)
+    details = _per_label(by_label, scored, values)
+    if len(own) < len(labels):
         details |= {"cells_measured": len(own), "standard_error": float(np.sqrt(variances[scored].sum()) / len(scored))}
     return Measured(float(values[scored].mean()), details=details)
 
@@ -225,7 +222,7 @@ def _per_label(labels: Categories, scored: NDArray[np.intp], values: NDArray[np.
         per_cell=True,
     )
 )
-def asw_batch_global(group_distances: GroupDistances) -> Measured:
+def asw_batch_global(group_distances: GroupDistances, batch: NDArray[Any]) -> Measured:
     """Silhouette of the batches over all cells: 0.5 and below they overlap, near 1 they are apart.
 
     Raises
@@ -233,9 +230,9 @@ def asw_batch_global(group_distances: GroupDistances) -> Measured:
     NotApplicable
         If there is one batch, or every cell is a batch of its own.
     """
-    batch = group_distances.batch
-    _needs_several(batch, "batch")
-    s = _silhouette(group_distances.to_batch, batch.sizes, batch.codes[group_distances.rows])
+    by_batch = categories(batch)
+    _needs_several(by_batch, "batch")
+    s = _silhouette(group_distances.to_batch, by_batch.sizes, by_batch.codes[group_distances.rows])
     return _mean_score(_spread(group_distances, (s + 1) / 2), group_distances.labels)
 
 
