@@ -86,6 +86,14 @@ def test_the_digest_does_not_depend_on_the_chunks(n_rows):
     assert digest_of_matrix(Rechunked(DATA.values)) == DATA.matrix.digest
 
 
+@pytest.mark.parametrize(("read_through", "longest"), [(0, 10**6), (40, 10**6), (10**6, 30)])
+def test_scattered_rows_are_read_in_runs_of_any_length(backed, monkeypatch, read_through, longest):
+    monkeypatch.setattr("scrutiny.data.backed.READ_THROUGH", read_through)
+    monkeypatch.setattr("scrutiny.data.backed.CHUNK_NONZEROS", longest)
+    rows = np.random.default_rng(0).choice(60, 25, replace=False)
+    assert backed.take_rows(rows).digest == CsrMatrix(DATA.values[rows]).digest
+
+
 def test_a_chosen_order_is_kept_and_empty_choices_are_fine(backed):
     assert backed.take_rows(np.array([], dtype=int)).to_csr().shape == (0, 30)
     none = backed.take_columns(np.array([], dtype=int))

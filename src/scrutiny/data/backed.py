@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scrutiny.core.matrix import Chunk, CsrMatrix, Matrix, digest_of_matrix, rows_per_chunk
+from scrutiny.core.matrix import CHUNK_NONZEROS, Chunk, CsrMatrix, Matrix, digest_of_matrix, rows_per_chunk
 
 from .stored import Run, Stored, canonical
 
 LARGEST_IN_MEMORY = 1_000_000_000
 """Bytes of values (as CSR) up to which a matrix is read into memory at once."""
+READ_THROUGH = 30_000
+"""Entries between two wanted rows that are read and thrown away, which is faster than another read."""
 BYTES_PER_ENTRY = 8
 """A float32 value and an int32 column."""
 
@@ -85,18 +87,21 @@ class BackedMatrix:
         return self.stored.blocks([Run(start, min(start + step, self.shape[0])) for start in starts])
 
     def _chosen_blocks(self, starts: range, step: int) -> Iterator[sparse.csr_matrix]:
-        """Rows in any order: each chunk reads its runs of neighbouring rows in file order and then restores the asked order."""
+        """Rows in any order: each chunk reads its runs of rows in file order and then restores the asked order."""
         assert self.rows is not None
+        per_row = max(1, self.stored.size // max(self.stored.shape[0], 1))
         parts = [np.unique(self.rows[start : start + step], return_inverse=True) for start in starts]
-        runs = [_runs(distinct) for distinct, _ in parts]
+        runs = [_runs(distinct, gap=1 + READ_THROUGH // per_row, longest=max(1, CHUNK_NONZEROS // per_row)) for distinct, _ in parts]
         blocks = self.stored.blocks([run for some in runs for run in some])
-        for (_, order), some in zip(parts, runs):
-            yield sparse.vstack([next(blocks) for _ in some], format="csr")[order]
+        for (distinct, order), some in zip(parts, runs):
+            wanted = [distinct[slice(*np.searchsorted(distinct, run))] - run.start for run in some]
+            yield sparse.vstack([next(blocks)[rows] for rows in wanted], format="csr")[order]
 
 
-def _runs(rows: NDArray[np.intp]) -> list[Run]:
-    """Sorted distinct rows as runs of consecutive ones."""
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+def _runs(rows: NDArray[np.intp], gap: int, longest: int) -> list[Run]:
+    """Sorted distinct rows as runs to read: rows less than ``gap`` apart share one, of at most ``longest`` rows."""
+    blocks, together = (rows - rows[:1]) // longest, np.diff(rows) <= gap
+    breaks = np.flatnonzero(~together | (np.diff(blocks) != 0)) + 1
     return [Run(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, breaks)]
 
 

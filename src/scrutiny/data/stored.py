@@ -15,6 +15,8 @@ from scipy import sparse
 from scrutiny.core.errors import InputError
 from scrutiny.core.matrix import CHUNK_NONZEROS
 
+CHUNK_CACHE = 32_000_000
+"""Bytes of unpacked HDF5 chunks kept per array, so that neighbouring rows do not unpack the same chunk again."""
 Layout = Literal["by cell", "by gene", "dense", "dense, genes first"]
 
 
@@ -28,7 +30,7 @@ def opened(path: Path) -> Iterator[Any]:
     else:
         import h5py
 
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE) as file:
             yield file
 
 
