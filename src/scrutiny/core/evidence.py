@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MissingDependency, NotApplicable
-from .registry import DERIVED, METRICS
+from .registry import DERIVED, METRICS, Derived, Metric
 from .scores import Measured
 
 
@@ -62,6 +62,10 @@ class Evidence:
         value = self._known[metric]
         return value if isinstance(value, Measured) else Measured(float(value))
 
+    def call(self, source: Metric | Derived) -> Any:
+        """What a metric, registered or not, makes of the evidence that it names; its value is not kept."""
+        return source(**{n: self[n] for n in source.needs if n not in source.optional or self._applies(n)})
+
     def part(self, rows: NDArray[np.integer]) -> Evidence:
         """Evidence of some of the cells.
 
@@ -98,7 +102,7 @@ class Evidence:
         source = _source(name)
         if source is None:
             raise NotApplicable(f"needs '{name}', which this task does not give here (it gives {sorted(self._given)})")
-        return source(**{n: self[n] for n in source.needs if n not in source.optional or self._applies(n)})
+        return self.call(source)
 
     def _applies(self, name: str) -> bool:
         """Whether optional evidence is there. A package that is not installed is no reason to do without: numbers would depend on it."""
