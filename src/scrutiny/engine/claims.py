@@ -12,10 +12,13 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-from .atomic import refused
+from scrutiny.core.errors import ScrutinyError
+
+from .atomic import refused, write_atomic
 
 DEATHS = 2
 """So many markers of dead processes and the work counts as deadly."""
@@ -48,13 +51,17 @@ class Owner:
 class Busy(Exception):
     """Another process is at this work."""
 
-    def __init__(self, key: str, marker: Path, owner: Owner | None) -> None:
-        who = f"process {owner.pid} on {owner.host}" if owner else "another process"
-        super().__init__(f"{who} is at {key}; if that process is gone, delete {marker}")
+    def __init__(self, key: str, holder: str) -> None:
+        super().__init__(holder)
+        self.key = key
 
 
-class Deadly(Exception):
+class ProcessDied(ScrutinyError):
     """The work ended the process that did it `DEATHS` times."""
+
+    def __init__(self, ends: list[str]) -> None:
+        how = "; ".join(dict.fromkeys(end for end in ends if end)) or "how is not known"
+        super().__init__(f"it ended the process that ran it {len(ends)} times ({how}), so it is not tried again unless asked for (--retry)")
 
 
 class Claims:
@@ -72,35 +79,50 @@ class Claims:
         ------
         Busy
             If another living process holds it.
-        Deadly
+        ProcessDied
             If it has been the death of its process `DEATHS` times.
         StoreError
             If the folder cannot be written.
         """
         while True:
+            if holder := self.holder(key, besides=owner):
+                raise Busy(key, holder)
             markers = self._markers(key)
-            for marker in markers:
-                holder = _read(marker)
-                if holder != owner and _is_held(marker, holder):
-                    raise Busy(key, marker, holder)
             if len(markers) >= DEATHS:
-                raise Deadly(key)
+                raise ProcessDied([_read(marker).ended for marker in markers])
             marker = self.folder / f"{key}.{max(map(_number, markers), default=0) + 1}"
             if _create(marker, owner):
                 return marker
+
+    def holder(self, key: str, *, besides: Owner) -> str:
+        """Who else is at this work, in words; '' if nobody is."""
+        for marker in self._markers(key):
+            found = _read(marker)
+            if found.owner != besides and _is_held(marker, found.owner):
+                who = f"process {found.owner.pid} on {found.owner.host}" if found.owner else "another process"
+                return f"{who} (if that is over, delete {marker})"
+        return ""
+
+    def blame(self, marker: Path, how: str) -> None:
+        """Write onto a marker how the process that held it ended."""
+        if owner := _read(marker).owner:
+            content = _content(owner, how)
+            write_atomic(marker, lambda file: file.write(content))
 
     def withdraw(self, marker: Path) -> None:
         """Take back one marker: the work was interrupted, which says nothing about it."""
         marker.unlink(missing_ok=True)
 
+    def withdraw_all(self, owner: Owner) -> None:
+        """Take back everything that an owner still holds; deaths that were blamed on the work stay."""
+        for marker in self.folder.glob("*"):
+            if _read(marker) == _Marker(owner, ""):
+                self.withdraw(marker)
+
     def finish(self, key: str) -> None:
         """The work has ended; forget its markers."""
         for marker in self._markers(key):
             marker.unlink(missing_ok=True)
-
-    def deaths(self, key: str) -> int:
-        """How many markers of dead processes there are."""
-        return sum(not _is_held(marker, _read(marker)) for marker in self._markers(key))
 
     def _markers(self, key: str) -> list[Path]:
         return sorted(self.folder.glob(f"{key}.*"))
@@ -110,14 +132,17 @@ def _create(marker: Path, owner: Owner) -> bool:
     """Whether this process made it; False if another was faster."""
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with marker.open("xb") as file:
+            file.write(_content(owner, ""))
     except OSError as error:
         if isinstance(error, FileExistsError) and marker.parent.is_dir():
             return False
         raise refused(marker, error) from error
-    with os.fdopen(handle, "w") as file:
-        json.dump(asdict(owner), file)
     return True
+
+
+def _content(owner: Owner, ended: str) -> bytes:
+    return json.dumps({"owner": asdict(owner), "ended": ended}).encode()
 
 
 def _number(marker: Path) -> int:
@@ -125,11 +150,18 @@ def _number(marker: Path) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _read(marker: Path) -> Owner | None:
+class _Marker(NamedTuple):
+    owner: Owner | None
+    """None: it cannot be read, or not yet."""
+    ended: str
+
+
+def _read(marker: Path) -> _Marker:
     try:
-        return Owner(**json.loads(marker.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+        found = json.loads(marker.read_bytes())
+        return _Marker(Owner(**found["owner"]), str(found["ended"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return _Marker(None, "")
 
 
 def _is_held(marker: Path, owner: Owner | None) -> bool:

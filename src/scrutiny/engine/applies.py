@@ -1,0 +1,73 @@
+"""What can be told without running: whether a method and a task fit a data set on this machine."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from scrutiny.core.cards import MethodCard, TaskCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.registry import check_installed
+
+
+class Obstacle(NamedTuple):
+    """Why something cannot be run."""
+
+    reason: str
+    of_machine: bool = False
+    """Another machine, or this one after an installation, could; so it is looked at again each time."""
+
+
+def obstacle(method: Any, task: TaskCard, data: Dataset) -> Obstacle | None:
+    """The first reason why this cannot be run; None if nothing speaks against it."""
+    card: MethodCard = method.card
+    try:
+        _check_task(task, data)
+        _check_fit_of_task(method, card, task)
+        _check_data(method, card, data)
+    except NotApplicable as error:
+        return Obstacle(str(error))
+    try:
+        check_installed(card)
+    except NotApplicable as error:
+        return Obstacle(str(error), of_machine=True)
+    return None
+
+
+def _check_task(task: TaskCard, data: Dataset) -> None:
+    for role in sorted(task.roles):
+        _check_varied(data, role, f"the task {task.name}")
+
+
+def _check_varied(data: Dataset, role: str, who: str) -> None:
+    values = pd.unique(data.role(role))
+    if len(values) < 2:
+        raise NotApplicable(f"{who} needs at least two values of '{role}'; in '{data.name}' all cells have '{values[0]}'")
+
+
+def _check_fit_of_task(method: Any, card: MethodCard, task: TaskCard) -> None:
+    verb = f"fit_{task.asks}" if card.transductive else task.asks
+    if not hasattr(method, verb):
+        raise NotApplicable(f"the task {task.name} asks for '{verb}', which {card.name} has not")
+    if card.transductive and not task.query_visible:
+        raise NotApplicable(f"{card.name} embeds all cells at once; in {task.name} the query must stay unseen")
+    if card.supervised and task.query_visible:
+        raise NotApplicable(f"{card.name} learns from labels; {task.name} has no split, so it would be shown the answers")
+
+
+def _check_data(method: Any, card: MethodCard, data: Dataset) -> None:
+    if card.organisms is not None and data.organism not in card.organisms:
+        raise NotApplicable(f"{card.name} knows {sorted(card.organisms)}; '{data.name}' is of organism '{data.organism}'")
+    if card.scale is not None and data.scale != card.scale:
+        raise NotApplicable(f"{card.name} needs {card.scale}; '{data.name}' holds values of the scale '{data.scale}'")
+    for role in sorted(card.reads - card.optional):
+        _check_varied(data, role, card.name)
+    if card.max_cells is not None and data.n_cells > card.max_cells:
+        raise NotApplicable(f"{card.name} can hold {card.max_cells:,} cells in memory; '{data.name}' has {data.n_cells:,}")
+    if (key := getattr(method, "obsm_key", None)) is not None:
+        try:
+            data.obsm_key(key)
+        except InputError as error:
+            raise NotApplicable(str(error)) from error

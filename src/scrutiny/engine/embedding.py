@@ -1,0 +1,143 @@
+"""An embedding that is asked for: of which method, what it is shown, what its key depends on, and the making of it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrutiny.core.cards import MethodCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import ContractError, InputError
+from scrutiny.core.keys import digest_of_json, digest_of_strings
+from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.protocols import Problem
+from scrutiny.core.registry import METHODS
+
+from .meter import peak_memory_mb
+from .provenance import module_versions
+
+TRUTH = ("label", "batch")
+"""Roles that controls are shown."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method by name, with options of its constructor."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> Any:
+        """A new instance.
+
+        Raises
+        ------
+        InputError
+            If there is no such method or it has no such option; near matches are named.
+        """
+        cls, options = METHODS.get(self.name), dict(self.options)
+        known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+        for option in options:
+            if option not in known and not takes_any:
+                near = difflib.get_close_matches(option, known)
+                hint = f"did you mean {near}?" if near else f"it takes {known or 'none'}"
+                raise InputError(f"the method '{self.name}' has no option '{option}'; {hint}")
+        try:
+            digest_of_json(options)
+            return cls(**options)
+        except TypeError as error:
+            raise InputError(f"the method '{self.name}' cannot be made with the options {options}: {error}") from error
+
+
+class Made(NamedTuple):
+    """An output and what it cost."""
+
+    output: CellEmbedding
+    seconds_fit: float
+    seconds_embed: float
+    peak_memory_mb: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An embedding that is asked for: of which method, on which cells, with what it may see."""
+
+    chosen: Chosen
+    method: Any
+    seed: int
+    train: Dataset
+    query: Dataset
+    truth: Mapping[str, NDArray[np.str_]]
+
+    @property
+    def card(self) -> MethodCard:
+        return self.method.card
+
+    @property
+    def key(self) -> str:
+        """Everything that the output depends on, and nothing else: another label column gives the same key."""
+        card = self.card
+        return digest_of_json(
+            {
+                "method": [card.name, card.version, dict(self.chosen.options)],
+                "libraries": module_versions(card.requires),
+                "seed": self.seed if card.seeded else None,
+                "cells": [[data.fingerprint, data.column_key(card.reads)] for data in (self.train, self.query)],
+                "arrays": {name: self.query.obsm_key(name) for name in sorted(self.query.obsm)},
+                "truth": {role: digest_of_strings(values) for role, values in sorted(self.truth.items())},
+            }
+        )
+
+    def make(self, *, measured: bool) -> Made:
+        """Fit and embed; checked and in the order of the query.
+
+        Parameters
+        ----------
+        measured
+            Whether the peak memory of the process belongs to this request alone.
+
+        Raises
+        ------
+        NotApplicable, Misaligned, ContractError
+            What the method raises, or what its output breaks.
+        """
+        started = time.perf_counter()
+        if self.card.transductive:
+            fitted = started
+            output = self.method.fit_embed(self.query, seed=self.seed)
+        else:
+            method = self.method.fit(self.train, seed=self.seed)
+            fitted = time.perf_counter()
+            output = method.embed(self.query, **({"truth": self.truth} if self.card.kind == "control" else {}))
+        ended = time.perf_counter()
+        if not isinstance(output, CellEmbedding):
+            raise ContractError(f"{self.card.name} returned a {type(output).__name__}; expected a CellEmbedding (values with cell ids)")
+        aligned = output.aligned_to(self.query.cell_ids)
+        return Made(aligned, fitted - started, ended - fitted, peak_memory_mb() if measured else None)
+
+
+def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Request:
+    """Show a method the cells of a problem and the columns that its card says it reads, and a control the truth.
+
+    ``data`` is the whole data set, from which ready-made arrays and the truth of the query are taken, by cell id.
+    """
+    method = chosen.make()
+    rows = data.obs.index.get_indexer(problem.query.obs.index)
+    wanted = getattr(method, "obsm_key", None)
+    arrays = {wanted: data.obsm[wanted][rows]} if wanted is not None and data.obsm_key(wanted) else {}
+    query = replace(_shown(problem.query, method.card), obsm=arrays)
+    is_control = method.card.kind == "control"
+    truth = {role: data.role(role)[rows] for role in TRUTH if is_control and data.has(role)}
+    return Request(chosen, method, seed, _shown(problem.train, method.card), query, truth)
+
+
+def _shown(data: Dataset, card: MethodCard) -> Dataset:
+    return data.hide(*(role for role in data.roles if role not in card.reads))

@@ -1,0 +1,215 @@
+"""Doing a job: for each of its Runs pose, embed (once), score, record. What one Run or one metric does ill is its own affair."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrutiny.core.cards import MethodCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import MissingDependency, NotApplicable, StoreError
+from scrutiny.core.evidence import Evidence
+from scrutiny.core.keys import digest_of_json
+from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.protocols import Problem, Task
+from scrutiny.core.registry import METHODS, TASKS
+from scrutiny.core.scores import Cost, Run, RunSpec, Status
+
+from .cache import Arrays
+from .claims import Busy, ProcessDied
+from .embedding import Chosen, Request, request
+from .facts import method_facts, task_facts
+from .jobs import Ended, Finished, Holding, Job, Message, Setting
+from .meter import peak_memory_mb, reset_peak
+from .provenance import module_versions
+from .scoring import reason_for, score_all
+from .store import Store
+
+Tell = Callable[[Message], None]
+
+
+def perform(job: Job, data: Dataset, setting: Setting, tell: Tell, *, alone: bool) -> Ended:
+    """Do what is left of a job and put each Run into the store as soon as it is there.
+
+    Parameters
+    ----------
+    alone
+        Whether this process does nothing else, so that its peak memory is that of the job.
+    """
+    performance = _Performance(job, data, setting, tell, measured=reset_peak() or alone)
+    try:
+        performance.run()
+    except Busy as busy:
+        return Ended(busy=busy.key)
+    except StoreError as error:
+        return Ended(broken=str(error))
+    return Ended()
+
+
+class _Embedded(NamedTuple):
+    output: CellEmbedding
+    cost: Cost
+    key: str
+
+
+class _Performance:
+    """One job under way: what it has made so far is shared by its Runs."""
+
+    def __init__(self, job: Job, data: Dataset, setting: Setting, tell: Tell, *, measured: bool) -> None:
+        self.job, self.data, self.setting, self.tell, self.measured = job, data, setting, tell, measured
+        self.store = Store(setting.store)
+        self.embedded: dict[str, _Embedded | Exception] = {}
+        self.evidence: list[Evidence] = []
+        self.held: list[Path] = []
+        self.died: list[str] = []
+
+    def run(self) -> None:
+        for spec in self.job.specs:
+            if not self.store.done(spec.key):
+                self._do(spec)
+        for key in self.died:
+            self.store.claims.finish(key)
+
+    def _do(self, spec: RunSpec) -> None:
+        started = time.perf_counter()
+        try:
+            with self._claimed(spec.key):
+                run = self._record(spec)
+        except ProcessDied as died:
+            run = self._failed(spec, died)
+            self.store.put(run)
+            self.store.claims.finish(spec.key)
+        self.tell(Finished(spec.key, run.status, run.reason, time.perf_counter() - started))
+
+    @contextmanager
+    def _claimed(self, key: str) -> Iterator[None]:
+        """Hold the marker of a piece of work; should the process die within, it stays."""
+        marker = self.store.claims.take(key, self.setting.owner)
+        self._hold([*self.held, marker])
+        try:
+            yield
+        except Busy:
+            self.store.claims.withdraw(marker)
+            raise
+        except Exception:
+            self.store.claims.finish(key)
+            raise
+        else:
+            self.store.claims.finish(key)
+        finally:
+            self._hold(self.held[:-1])
+
+    def _hold(self, markers: list[Path]) -> None:
+        self.held = markers
+        self.tell(Holding(tuple(markers)))
+
+    def _record(self, spec: RunSpec) -> Run:
+        """Try a Run and keep what came of it."""
+        keep = self.store.put
+        try:
+            run = self._scored(spec)
+        except (StoreError, Busy):
+            raise
+        except MissingDependency as error:
+            run, keep = self._run(spec, Status.NOT_APPLICABLE, reason=reason_for(error)), self.store.skip
+        except NotApplicable as error:
+            run = self._run(spec, Status.NOT_APPLICABLE, reason=reason_for(error))
+        except Exception as error:  # noqa: BLE001 - one run must not end the study
+            run = self._failed(spec, error)
+        keep(run)
+        return run
+
+    def _scored(self, spec: RunSpec) -> Run:
+        view, task = self._view(spec), TASKS.get(spec.task)()
+        problem = task.pose(view, np.random.default_rng(int(view.fingerprint, 16)))  # the same split for every method and seed
+        embedded = self._embedded(problem, view)
+        context = self._context(task, view)
+        started = time.perf_counter()
+        evidence = self._evidence({**context, **task.evidence(embedded.output, problem)})
+        is_control = self._card().kind == "control"
+        scores = score_all(task.card, evidence, problem.query.cell_ids, with_replicates=not is_control)
+        cost = replace(embedded.cost, seconds_score=time.perf_counter() - started)
+        made = {"output_key": embedded.key, "n_dims": embedded.output.values.shape[1]}
+        return self._run(spec, Status.OK, scores=scores, cost=cost, **made)
+
+    def _embedded(self, problem: Problem, view: Dataset) -> _Embedded:
+        """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""
+        asked = request(Chosen(self.job.method, self.job.options), self.job.seed, problem, view)
+        key = asked.key
+        if key not in self.embedded:
+            self.embedded[key] = self._find_or_make(asked, key)
+        found = self.embedded[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _find_or_make(self, asked: Request, key: str) -> _Embedded | Exception:
+        try:
+            return self._cached(asked, key) or self._made(asked, key)
+        except (StoreError, Busy):
+            raise
+        except ProcessDied as died:
+            self.died.append(key)
+            return died
+        except Exception as error:  # noqa: BLE001 - it is the failure of every Run that needs this output
+            return error
+
+    def _cached(self, asked: Request, key: str) -> _Embedded | None:
+        arrays = self.store.cache.get(key)
+        if arrays is None:
+            return None
+        output = CellEmbedding(arrays.by_name["values"], arrays.by_name["cell_ids"]).aligned_to(asked.query.cell_ids)
+        return _Embedded(output, Cost(**arrays.facts, cached=True), key)
+
+    def _made(self, asked: Request, key: str) -> _Embedded:
+        with self._claimed(key):
+            made = asked.make(measured=self.measured)
+            cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb")}
+            self.store.put_output(key, made.output, cost)
+        return _Embedded(made.output, Cost(**cost), key)
+
+    def _context(self, task: Task, view: Dataset) -> Mapping[str, NDArray[Any]]:
+        """Evidence that no method changes, made once per data set and task."""
+        card = task.card
+        columns = view.column_key(card.roles | card.optional)
+        key = digest_of_json(["context", card.name, card.version, view.fingerprint, columns])
+        found = self.store.cache.get(key)
+        if found is None:
+            found = Arrays(dict(task.context(view)))
+            self.store.cache.put(key, found)
+        return found.by_name
+
+    def _evidence(self, given: Mapping[str, Any]) -> Evidence:
+        """Evidence that takes over what earlier Runs of this job derived from the same arrays."""
+        evidence = Evidence(given)
+        for earlier in self.evidence:
+            evidence.adopt(earlier)
+        self.evidence.append(evidence)
+        return evidence
+
+    def _view(self, spec: RunSpec) -> Dataset:
+        return self.data.with_roles(**spec.task_options) if spec.task_options else self.data
+
+    def _card(self) -> MethodCard:
+        card: MethodCard = METHODS.get(self.job.method).card
+        return card
+
+    def _failed(self, spec: RunSpec, error: Exception) -> Run:
+        run = self._run(spec, Status.FAILED, reason=reason_for(error))
+        return replace(run, facts={**run.facts, "traceback": "".join(traceback.format_exception(error))})
+
+    def _run(self, spec: RunSpec, status: Status, **found: Any) -> Run:
+        facts = {**task_facts(TASKS.get(spec.task).card, self._view(spec)), **method_facts(self._card()), "commit": self.setting.commit}
+        if self.measured:
+            facts["peak_memory_mb_with_scoring"] = peak_memory_mb()
+        versions = {**self.setting.versions, **module_versions(self._card().requires)}
+        return Run(spec, status, facts=facts, versions=versions, finished=datetime.now(UTC).isoformat(timespec="seconds"), **found)

@@ -1,0 +1,82 @@
+"""What a reader of the results must know beside the numbers: of the data sets, and of each Run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from scrutiny.core.cards import MethodCard, TaskCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import NotApplicable
+from scrutiny.core.keys import digest_of_json, digest_of_strings
+from scrutiny.core.registry import METRICS
+from scrutiny.data.confounding import confounding, technical_twins
+
+IN_TABLE = ("family", "better", "low", "high", "floor", "roof", "label_tuned")
+"""Fields of a metric's card that every Run carries, so that its table can be read where the metric is not installed."""
+COUNTS = {"label": "n_labels", "batch": "n_batches"}
+
+
+def task_facts(task: TaskCard, data: Dataset) -> dict[str, Any]:
+    """Facts of all Runs of a task on a data set that has the label column in its role."""
+    cards = {name: METRICS.get(name).card for name in task.metrics}
+    counted = {count: role for role, count in COUNTS.items() if role in task.roles | task.optional and data.has(role)}
+    return {
+        "n_cells": data.n_cells,
+        "n_genes": data.n_genes,
+        "organism": data.organism,
+        "label_column": label_column(task, data),
+        **{count: len(pd.unique(data.role(role))) for count, role in counted.items()},
+        "primary": task.primary,
+        "metrics": {name: {field: getattr(card, field) for field in IN_TABLE} for name, card in cards.items()},
+    }
+
+
+def method_facts(method: MethodCard) -> dict[str, Any]:
+    """Facts of all Runs of a method."""
+    return {"kind": method.kind, "trained_on": method.trained_on}
+
+
+def label_column(task: TaskCard, data: Dataset) -> str:
+    """Column that the task scores against; '' where it uses no labels."""
+    return data.roles.get("label", "") if "label" in task.roles | task.optional else ""
+
+
+def dataset_facts(data: Dataset, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Facts of a data set whose columns ``labels`` are scored against."""
+    views = {column: data.with_roles(label=column) for column in labels}
+    return {
+        "key": cells_key(data, labels),
+        "n_cells": data.n_cells,
+        "n_genes": data.n_genes,
+        "organism": data.organism,
+        "scale": str(data.scale),
+        "roles": dict(data.roles),
+        "label_columns": list(labels),
+        "facts": dict(data.facts),
+        "notes": list(data.notes),
+        "confounding": {column: found for column, view in views.items() if (found := _confounding(view))},
+        "technical_twins": {column: list(technical_twins(view)) for column, view in views.items()},
+    }
+
+
+def cells(data: Dataset, labels: tuple[str, ...]) -> dict[str, Any]:
+    """``cell_id`` and the columns that are used, each (n_cells,) str."""
+    columns = sorted({*data.roles.values(), *labels})
+    return {"cell_id": data.cell_ids, **{column: data.obs[column].astype(str).to_numpy(str) for column in columns}}
+
+
+def cells_key(data: Dataset, labels: tuple[str, ...]) -> str:
+    return digest_of_json({name: digest_of_strings(values) for name, values in cells(data, labels).items()})
+
+
+def _confounding(view: Dataset) -> Mapping[str, Any] | None:
+    if not view.has("batch"):
+        return None
+    try:
+        found = confounding(view.role("label"), view.role("batch"))
+    except NotApplicable:
+        return None
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}

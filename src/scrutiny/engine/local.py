@@ -1,0 +1,195 @@
+"""Jobs on this machine, each in a process of its own: what crashes, leaks or is killed for its memory costs one job and nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+from time import monotonic
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+from scrutiny.core.dataset import Dataset
+
+from .claims import Claims
+from .execute import perform
+from .jobs import Ended, Holding, Job, Message, Setting, register_all
+from .threads import pin_threads, thread_variables
+
+PATIENCE = 3.0
+"""Seconds that a process has to end after it was asked to."""
+
+
+@dataclass(eq=False)
+class _Child:
+    """A running process: its end of the pipe, what it holds, and when it was heard of last."""
+
+    job: Job
+    process: Any
+    pipe: Any
+    markers: tuple[Path, ...] = ()
+    heard: float = 0.0
+
+
+class LocalPool:
+    """Up to ``n_jobs`` child processes at once.
+
+    Parameters
+    ----------
+    datasets
+        Name to data; sent to each child that needs them (data on disk go by path).
+    timeout
+        Seconds without a word after which a child is ended; None: no limit.
+    """
+
+    def __init__(self, n_jobs: int, datasets: Mapping[str, Dataset], setting: Setting, *, timeout: float | None = None) -> None:
+        self.n_jobs, self.datasets, self.setting, self.timeout = n_jobs, datasets, setting, timeout
+        self.claims = Claims(setting.store / "started")
+        self.children: list[_Child] = []
+        self.context = _context(setting.threads)
+
+    @property
+    def n_free(self) -> int:
+        return self.n_jobs - len(self.children)
+
+    def submit(self, job: Job) -> None:
+        receiver, sender = self.context.Pipe(duplex=False)
+        content = cloudpickle.dumps((job, self.datasets[job.dataset], self.setting))
+        process = self.context.Process(target=_child, args=(content, sender), name=f"scrutiny {job.method}")
+        with _main_left_at_home():
+            process.start()
+        sender.close()
+        self.children.append(_Child(job, process, receiver, heard=monotonic()))
+
+    def messages(self, timeout: float) -> list[tuple[Job, Message]]:
+        if self.children:
+            connection.wait([child.pipe for child in self.children], timeout)
+        return [(child.job, message) for child in list(self.children) for message in self._hear(child)]
+
+    def stop(self) -> None:
+        for child in self.children:
+            child.process.terminate()
+        for child in self.children:
+            _end(child.process)
+        self.children = []
+        self.claims.withdraw_all(self.setting.owner)
+
+    def _hear(self, child: _Child) -> Iterator[Message]:
+        """What a child has said; its `Ended` last, in its name if it could not say it."""
+        said, is_open = _read(child)
+        yield from (message for message in said if not isinstance(message, Ended))
+        ended = next((message for message in said if isinstance(message, Ended)), None)
+        if ended is None and is_open and self.timeout is not None and monotonic() - child.heard > self.timeout:
+            child.process.terminate()
+            ended = Ended(died=f"no word for {self.timeout:.0f} s, the limit")
+        if ended is not None or not is_open:
+            yield self._bury(child, ended)
+
+    def _bury(self, child: _Child, ended: Ended | None) -> Ended:
+        _end(child.process)
+        child.pipe.close()
+        self.children.remove(child)
+        ended = ended or Ended(died=_how(child.process.exitcode))
+        if not ended.died:
+            return ended
+        for marker in child.markers:
+            self.claims.blame(marker, ended.died)
+        return ended._replace(early=not child.markers)
+
+
+def _read(child: _Child) -> tuple[list[Message], bool]:
+    """What lies in the pipe, markers noted; and whether more may come."""
+    said: list[Message] = []
+    try:
+        while child.pipe.poll():
+            message = child.pipe.recv()
+            child.heard = monotonic()
+            if isinstance(message, Holding):
+                child.markers = message.markers
+            else:
+                said.append(message)
+    except (EOFError, OSError):
+        return said, False
+    return said, True
+
+
+PRELOADED = ("sklearn.linear_model", "sklearn.neighbors", "sklearn.cluster", "scipy.sparse.csgraph", "scanpy")
+"""Imported once, before children are forked, because most jobs would import them otherwise."""
+
+
+def _context(threads: int) -> ForkServerContext | SpawnContext:
+    """Fork from a fresh server process that has imported what most jobs need; never from this one, whose threads would not follow."""
+    if "forkserver" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":  # Apple's libraries do not survive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *PRELOADED])
+    with thread_variables(threads), _main_left_at_home():
+        forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _main_left_at_home() -> Iterator[None]:
+    """Hide the user's script from multiprocessing, which would import it in the child and so run an unguarded one again.
+
+    Classes that were made there travel by value.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def _child(content: bytes, pipe: Any) -> None:
+    """Life of a child process. Ctrl-C is the parent's to handle; when the parent is gone, so is the child."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job, data, setting = cloudpickle.loads(content)
+    del content
+    held: list[Path] = []
+    threading.Thread(target=_follow_parent, args=(Claims(setting.store / "started"), held), daemon=True).start()
+
+    def tell(message: Message) -> None:
+        if isinstance(message, Holding):
+            held[:] = message.markers
+        pipe.send(message)
+
+    register_all(setting.registered)
+    with pin_threads(setting.threads):
+        ended = perform(job, data, setting, tell, alone=True)
+    pipe.send(ended)
+
+
+def _follow_parent(claims: Claims, held: list[Path]) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        for marker in held:
+            claims.withdraw(marker)
+        os._exit(1)
+
+
+def _end(process: Any) -> None:
+    process.join(PATIENCE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _how(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        with suppress(ValueError):
+            name = signal.Signals(-exitcode).name
+            return f"signal {-exitcode} ({name})" + (", often because memory ran out" if name == "SIGKILL" else "")
+    return f"exit code {exitcode}"

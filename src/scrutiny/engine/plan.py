@@ -1,0 +1,252 @@
+"""The plan of a study: every Run with its key, and whether it is to do, done, failed before or not applicable, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from scrutiny.core.cards import MethodCard, TaskCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import InputError
+from scrutiny.core.keys import digest_of_json
+from scrutiny.core.registry import METRICS, TASKS
+from scrutiny.core.scores import Run, RunSpec, Status
+
+from .applies import obstacle
+from .embedding import TRUTH, Chosen
+from .facts import label_column, method_facts, task_facts
+from .jobs import Job
+from .store import Store
+
+SECONDS_TO_SCORE = 1.0
+SECONDS_TO_SCORE_1000_CELLS = 2.0
+"""Rough cost of the metrics of one task, intervals included, on one core."""
+
+
+class State(StrEnum):
+    TO_DO = "to do"
+    DONE = "done"
+    FAILED = "failed before"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A data set and the columns that its labels are taken from, one Run each; none named: its role ``label``, if it has one."""
+
+    data: Dataset
+    labels: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        return self.labels or ((self.data.roles["label"],) if self.data.has("label") else ())
+
+    def views(self, task: TaskCard) -> list[Dataset]:
+        """The data with each of its label columns in the role, if the task uses labels at all."""
+        columns = self.label_columns if "label" in task.roles | task.optional else ()
+        return [self.data.with_roles(label=column) for column in columns] or [self.data]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Methods x data sets x tasks x seeds.
+
+    Attributes
+    ----------
+    seeds
+        Methods that are not ``seeded`` run with the first one only.
+    budget
+        Seconds that all Runs together may take by the estimate, done ones included, so that the same command always means the same
+        plan; None: no limit. Where it is too small, the most expensive method is left out first. Controls stay, and so does the
+        cheapest of the others.
+    """
+
+    datasets: tuple[Scored, ...]
+    methods: tuple[Chosen, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One Run of a plan. ``seconds`` is the estimate for its scores; that of its output is part of its `Job`."""
+
+    spec: RunSpec
+    state: State
+    reason: str
+    facts: Mapping[str, Any] = field(repr=False)
+    card: MethodCard = field(repr=False)
+    of_machine: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.card.kind
+
+    @property
+    def n_cells(self) -> int:
+        return int(self.facts["n_cells"])
+
+    @property
+    def seconds(self) -> float:
+        return SECONDS_TO_SCORE + SECONDS_TO_SCORE_1000_CELLS * self.n_cells / 1000
+
+    @property
+    def seconds_to_embed(self) -> float:
+        return self.card.seconds_to_start + self.card.seconds_per_1000_cells * self.n_cells / 1000
+
+    def as_run(self) -> Run:
+        """The record of one that is not applicable."""
+        return Run(self.spec, Status.NOT_APPLICABLE, self.reason, facts=self.facts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All Runs of a study in the order of its data sets, tasks and methods."""
+
+    runs: tuple[Planned, ...]
+
+    def of(self, state: State) -> tuple[Planned, ...]:
+        return tuple(run for run in self.runs if run.state is state)
+
+    @property
+    def seconds(self) -> float:
+        """Estimate for what is to do, one job after the other on 2 cores."""
+        return sum(job.seconds for job in self.jobs())
+
+    def jobs(self) -> list[Job]:
+        """What is to do, by output; the longest first, so that parallel workers end together."""
+        jobs = [_job(group) for group in _by_output(self.of(State.TO_DO))]
+        return sorted(jobs, key=lambda job: (-job.seconds, job.dataset, job.method, job.seed))
+
+
+def make_plan(grid: Grid, store: Store, *, retry: bool = False) -> Plan:
+    """Plan a grid against what a store holds already. Nothing is run and nothing is written.
+
+    Parameters
+    ----------
+    retry
+        Whether Runs that failed before are to be done again.
+
+    Raises
+    ------
+    InputError
+        If a method, task, option or ready-made array is not known under its name.
+    """
+    _check_names(grid)
+    planned = [run for scored in grid.datasets for task in grid.tasks for run in _runs(grid, scored, task)]
+    affordable = _within_budget(planned, grid.budget)
+    return Plan(tuple(_against(store, run, retry) for run in affordable))
+
+
+def _check_names(grid: Grid) -> None:
+    names = [scored.name for scored in grid.datasets]
+    if len(set(names)) < len(names):
+        raise InputError(f"the names of data sets must differ; found {sorted(names)}. Give them with 'name'")
+    for chosen in grid.methods:
+        key = getattr(chosen.make(), "obsm_key", None)
+        if key is not None and not any(key in scored.data.obsm for scored in grid.datasets):
+            grid.datasets[0].data.obsm_key(key)
+
+
+def _runs(grid: Grid, scored: Scored, task_name: str) -> Iterator[Planned]:
+    task: TaskCard = TASKS.get(task_name).card
+    for data in scored.views(task):
+        facts, columns = task_facts(task, data), cache(data.column_key)
+        for chosen in grid.methods:
+            method = chosen.make()
+            card: MethodCard = method.card
+            found = obstacle(method, task, data)
+            state = State.TO_DO if found is None else State.NOT_APPLICABLE
+            reason, of_machine = found or ("", False)
+            data_key = digest_of_json([data.fingerprint, columns(_roles_read(task, card)), _array_key(method, data)])
+            for seed in grid.seeds if card.seeded else grid.seeds[:1]:
+                spec = _spec(chosen, card, task, data, seed, data_key)
+                yield Planned(spec, state, reason, {**facts, **method_facts(card)}, card, of_machine)
+
+
+def _roles_read(task: TaskCard, card: MethodCard) -> frozenset[str]:
+    return task.roles | task.optional | card.reads | (frozenset(TRUTH) if card.kind == "control" else frozenset())
+
+
+def _array_key(method: Any, data: Dataset) -> str:
+    name = getattr(method, "obsm_key", None)
+    return data.obsm_key(name) if name is not None and name in data.obsm else ""
+
+
+def _spec(chosen: Chosen, card: MethodCard, task: TaskCard, data: Dataset, seed: int, data_key: str) -> RunSpec:
+    column = label_column(task, data)
+    return RunSpec(
+        method=chosen.name,
+        dataset=data.name,
+        task=task.name,
+        seed=seed,
+        method_version=card.version,
+        task_version=_task_version(task),
+        data_key=data_key,
+        method_options=dict(chosen.options),
+        task_options={"label": column} if column else {},
+    )
+
+
+def _task_version(task: TaskCard) -> str:
+    """Version of the task and key of its metrics' versions: a metric that is mended is measured again."""
+    return f"{task.version}.{digest_of_json({name: METRICS.get(name).card.version for name in task.metrics})[:6]}"
+
+
+def _within_budget(planned: list[Planned], budget: float | None) -> list[Planned]:
+    """Leave out the most expensive method until the rest fits."""
+    if budget is None:
+        return planned
+    costs: dict[str, float] = {}
+    for group in _by_output(run for run in planned if run.state is State.TO_DO):
+        costs[group[0].spec.method] = costs.get(group[0].spec.method, 0.0) + _seconds(group)
+    optional = [run.spec.method for run in planned if run.kind != "control" and run.spec.method in costs]
+    order = sorted(set(optional), key=lambda method: (-costs[method], method))[:-1]
+    dropped: dict[str, str] = {}
+    for method in order:
+        if sum(costs.values()) - sum(costs[m] for m in dropped) <= budget:
+            break
+        dropped[method] = (
+            f"left out: about {costs[method]:.0f} s, and all methods together exceed the budget of {budget:.0f} s; raise --budget"
+        )
+    return [_drop(run, dropped) for run in planned]
+
+
+def _drop(run: Planned, dropped: Mapping[str, str]) -> Planned:
+    if run.state is not State.TO_DO or run.spec.method not in dropped:
+        return run
+    return replace(run, state=State.NOT_APPLICABLE, reason=dropped[run.spec.method], of_machine=True)
+
+
+def _against(store: Store, run: Planned, retry: bool) -> Planned:
+    if store.done(run.spec.key):
+        return replace(run, state=State.DONE, reason="")
+    if run.state is State.TO_DO and not retry and (n := store.failures(run.spec.key)):
+        return replace(run, state=State.FAILED, reason=f"failed {n} time{'s' if n > 1 else ''}; --retry tries again")
+    return run
+
+
+def _by_output(runs: Iterable[Planned]) -> list[list[Planned]]:
+    groups: dict[str, list[Planned]] = {}
+    for run in runs:
+        spec = run.spec
+        groups.setdefault(digest_of_json([spec.dataset, spec.method, dict(spec.method_options), spec.seed]), []).append(run)
+    return list(groups.values())
+
+
+def _seconds(group: list[Planned]) -> float:
+    return group[0].seconds_to_embed + sum(run.seconds for run in group)
+
+
+def _job(group: list[Planned]) -> Job:
+    spec = group[0].spec
+    specs = tuple(run.spec for run in group)
+    return Job(spec.dataset, spec.method, spec.method_options, spec.seed, specs, _seconds(group), group[0].card.gpu)
