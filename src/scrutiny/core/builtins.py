@@ -79,4 +79,6 @@ DERIVED: dict[str, str] = {
     "probe_folds": "scrutiny.metrics.probes:probe_folds",
     "knn_predictions": "scrutiny.metrics.probes:knn_predictions",
     "logreg_predictions": "scrutiny.metrics.probes:logreg_predictions",
+    "bio_parts": "scrutiny.metrics.overall:bio_parts",
+    "batch_parts": "scrutiny.metrics.overall:batch_parts",
 }

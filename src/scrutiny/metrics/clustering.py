@@ -25,7 +25,7 @@ LEIDEN_RESOLUTIONS = np.arange(1, 11) / 5
 LOUVAIN_RESOLUTIONS = np.arange(1, 21) / 10
 
 LEIDEN_SWEEP = (
-    "Leiden (modularity, graspologic-native, 2 iterations, seed 0) at resolutions 0.2, 0.4 ... 2.0 on the weighted graph of 15 "
+    "Leiden (modularity, graspologic-native, 3 iterations, seed 0) at resolutions 0.2, 0.4 ... 2.0 on the weighted graph of 15 "
     "neighbours counting the cell itself; "
 )
 LOUVAIN_SWEEP = (

@@ -111,7 +111,7 @@ def explained_share(embedding: NDArray[np.floating], groups: Categories, *, n_co
         If the embedding is constant.
     """
     mean = embedding.mean(axis=0, dtype=np.float64)
-    axes = _leading_axes(embedding, mean, n_components)
+    axes = leading_axes(embedding, mean, n_components)
     sums = np.zeros((groups.n, embedding.shape[1] if axes is None else axes.shape[1]))
     total = 0.0
     for rows, centred in _centred(embedding, mean):
@@ -130,7 +130,7 @@ def _centred(embedding: NDArray[np.floating], mean: NDArray[np.float64]) -> Iter
         yield rows, embedding[rows] - mean
 
 
-def _leading_axes(embedding: NDArray[np.floating], mean: NDArray[np.float64], n_components: int | None) -> NDArray[np.float64] | None:
+def leading_axes(embedding: NDArray[np.floating], mean: NDArray[np.float64], n_components: int | None) -> NDArray[np.float64] | None:
     """Principal axes (n_dims, n_components), None where all components count; from the smaller of the two products."""
     n_cells, n_dims = embedding.shape
     rank = min(n_cells, n_dims)
