@@ -1,6 +1,7 @@
 """A matrix on disk must be the same as the same matrix in memory, whatever the layout, the chunks and the selection."""
 
 import pickle
+import warnings
 from pathlib import Path
 
 import anndata
@@ -24,7 +25,9 @@ FORMS = {"by cell": sparse.csr_matrix, "by gene": sparse.csc_matrix, "dense": la
 def written(folder: Path, layout: str, suffix: str = "h5ad") -> Stored:
     path = folder / f"cells.{suffix}"
     adata = anndata.AnnData(FORMS[layout](DATA.values))
-    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
     with opened(path) as root:
         return locate(path, "X", root["X"])
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from scrutiny.core.dataset import from_arrays
-from scrutiny.data.propose import is_clustering, propose_roles, with_proposed_roles
+from scrutiny.data.propose import propose_roles, with_proposed_roles
 from scrutiny.data.read import read
 from scrutiny.data.synth import planted
 
@@ -34,7 +34,9 @@ def test_values_that_cannot_be_a_label(values):
 
 @pytest.mark.parametrize("name", ["seurat_clusters", "RNA_snn_res.0.8", "louvain", "leiden_1.0", "Cluster"])
 def test_clusterings_are_known_by_name(name):
-    assert is_clustering(name) and columns(table(**{name: 4}), "label") == [name]
+    data = with_proposed_roles(from_arrays("cells", planted(n_cells=60).values, table(**{name: 4}), planted().genes))
+    assert data.roles == {"label": name} and data.facts["label_origin"] == "clustered"
+    assert "it is a clustering, which favours methods like the one that made it" in data.notes[0]
 
 
 @pytest.mark.parametrize("name", ["n_genes", "percent_mito", "S_score", "cell_type_colors", "total", "time"])
@@ -54,7 +56,7 @@ def test_what_was_taken_is_said():
 
 def test_named_roles_stay():
     data = with_proposed_roles(planted().with_roles(label="batch"))
-    assert data.roles["label"] == "batch" and data.notes == ()
+    assert data.roles["label"] == "batch" and data.notes == () and "label_origin" not in data.facts
 
 
 def test_real_files(shared_data):

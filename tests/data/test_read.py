@@ -185,6 +185,17 @@ def test_backed_objects_and_views(tmp_path):
     assert from_anndata(as_anndata()[5:9]).fingerprint == DATA.take(np.arange(5, 9)).fingerprint
 
 
+def test_raw_of_a_backed_object_and_a_file_that_is_open_for_writing(tmp_path):
+    adata = as_anndata()
+    adata.raw = adata
+    adata.X = LOGGED
+    path = written(tmp_path, adata)
+    for mode in ("r", "r+"):
+        backed = anndata.read_h5ad(path, backed=mode)
+        assert from_anndata(backed).fingerprint == DATA.fingerprint
+        backed.file.close()
+
+
 def test_an_object_is_never_written_into():
     adata = as_anndata(LOGGED, layers={"counts": DATA.values}, obsm={"X_mine": np.ones((40, 3))})
     before = adata.copy()

@@ -108,6 +108,13 @@ def test_a_matrix_file_that_is_cut_short(tmp_path):
     refused(tmp_path, "matrix.mtx is not a whole Matrix Market file .*download or copy it again")
 
 
+def test_a_10x_file_without_genes(tmp_path):
+    with h5py.File(tmp_path / "cells.h5", "w") as root:
+        root["GRCh38/barcodes"] = DATA.cell_ids.astype("S")
+        root["GRCh38/data"] = DATA.values.data
+    refused(tmp_path / "cells.h5", "lacks indices, indptr, shape, genes, gene_names in 'GRCh38'; expected a file of Cell Ranger")
+
+
 def test_a_zarr_folder_without_cells(tmp_path):
     import zarr
 

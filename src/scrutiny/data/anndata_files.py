@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def offer_of_object(adata: AnnData, source: str = "the AnnData object") -> Offer
         candidates["raw"] = Candidate(adata.raw.X, adata.raw.var, ".raw")
     _add_layers(candidates, {name: Candidate(adata.layers[name], adata.var, f"layer '{name}'") for name in adata.layers})
     facts, organism = _told(adata.uns, adata.obs)
-    return Offer(source, adata.obs, candidates, dict(adata.obsm), facts, organism=organism)
+    return Offer(source, adata.obs, candidates, _arrays_of_object(adata), facts, organism=organism)
 
 
 def _offer_of_groups(path: Path, root: Any) -> Offer:
@@ -50,7 +51,6 @@ def _offer_of_groups(path: Path, root: Any) -> Offer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of older encodings, which are read all the same
         obs, var = read_elem(root["obs"]), read_elem(root["var"])
-        obsm = {name: read_elem(root["obsm"][name]) for name in root.get("obsm", ())}
         uns = {name: read_elem(root["uns"][name]) for name in ("title", "citation", "organism", "source") if name in root.get("uns", ())}
         raw_var = read_elem(root["raw/var"]) if "raw/var" in root else None
     candidates = {"X": Candidate(locate(path, "X", root["X"]), var)} if "X" in root else {}
@@ -58,8 +58,16 @@ def _offer_of_groups(path: Path, root: Any) -> Offer:
         candidates["raw"] = Candidate(locate(path, "raw/X", root["raw/X"]), raw_var, ".raw")
     layers = {name: locate(path, f"layers/{name}", root["layers"][name]) for name in root.get("layers", ())}
     _add_layers(candidates, {name: Candidate(stored, var, f"layer '{name}'") for name, stored in layers.items()})
+    obsm = {name: partial(_element, path, f"obsm/{name}") for name in root.get("obsm", ())}
     facts, organism = _told(uns, obs)
     return Offer(path.name, obs, candidates, obsm, facts, organism=organism)
+
+
+def _element(path: Path, key: str) -> Any:
+    from anndata.io import read_elem
+
+    with opened(path) as root:
+        return read_elem(root[key])
 
 
 def _offer_of_old_file(path: Path) -> Offer:
@@ -72,15 +80,21 @@ def _offer_of_old_file(path: Path) -> Offer:
 
 
 def _offer_of_backed_object(adata: AnnData) -> Offer:
-    """Only X of a backed object is on disk; a view of one, which knows no place in the file, is read."""
+    """Only X and .raw of a backed object are on disk; a view of one, which knows no place in the file, is read."""
     if adata.is_view:
         return offer_of_object(adata.to_memory())
     path = Path(adata.filename)
+    places = {"X": (adata.var, "X")} | ({"raw/X": (adata.raw.var, ".raw")} if adata.raw is not None else {})
     with opened(path) as root:
-        candidates = {"X": Candidate(locate(path, "X", root["X"]), adata.var)}
+        found = {key: Candidate(locate(path, key, root[key]), *more) for key, more in places.items() if key in root}
+    candidates = {key.removesuffix("/X"): candidate for key, candidate in found.items()}
     _add_layers(candidates, {name: Candidate(adata.layers[name], adata.var, f"layer '{name}'") for name in adata.layers})
     facts, organism = _told(adata.uns, adata.obs)
-    return Offer(path.name, adata.obs, candidates, dict(adata.obsm), facts, organism=organism)
+    return Offer(path.name, adata.obs, candidates, _arrays_of_object(adata), facts, organism=organism)
+
+
+def _arrays_of_object(adata: AnnData) -> dict[str, Callable[[], Any]]:
+    return {name: partial(adata.obsm.__getitem__, name) for name in adata.obsm}
 
 
 def _add_layers(candidates: dict[str, Candidate], layers: Mapping[str, Candidate]) -> None:

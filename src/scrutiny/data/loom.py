@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def offer_of_loom(path: Path) -> Offer:
         candidates = {"X": Candidate(_located(path, "matrix", root["matrix"]), var)}
         for name, node in root.get("layers", {}).items():
             candidates[name] = Candidate(_located(path, f"layers/{name}", node), var, f"layer '{name}'")
-    obsm = {name: values for name, values in cells.items() if values.ndim == 2}
+    obsm = {name: partial(np.copy, values) for name, values in cells.items() if values.ndim == 2}
     return Offer(path.name, obs, candidates, obsm)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ class Offer:
     candidates
         Name -> matrix: "X", "raw" and the names of the layers (``layers/raw`` where there is a ``.raw`` as well).
     obsm
-        Name -> array (n_cells, n_dims).
+        Name -> function that reads the array (n_cells, n_dims).
     facts, notes, organism
         What the file says of itself ("" where it says no organism).
     """
@@ -72,7 +72,7 @@ class Offer:
     source: str
     obs: pd.DataFrame
     candidates: Mapping[str, Candidate]
-    obsm: Mapping[str, Any] = field(default_factory=dict)
+    obsm: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     organism: str = ""

@@ -68,7 +68,10 @@ def propose_roles(obs: pd.DataFrame) -> dict[str, tuple[Proposal, ...]]:
 
 
 def with_proposed_roles(data: Dataset) -> Dataset:
-    """The data with the best proposal in each role that nobody set. The notes say what was taken and what else there was."""
+    """The data with the best proposal in each role that nobody set; the notes say what was taken and what else there was.
+
+    A label column that a clustering made, by its name, gives the fact ``label_origin`` = "clustered" where the facts have none.
+    """
     roles, notes = dict(data.roles), []
     for role, proposals in propose_roles(data.obs).items():
         if role in roles:
@@ -81,12 +84,8 @@ def with_proposed_roles(data: Dataset) -> Dataset:
         roles[role] = proposals[0].column
         others = f" Others could be: {', '.join(repr(p.column) for p in proposals[1:])}." if proposals[1:] else ""
         notes.append(f"Nobody named the {role}, so it was taken from {proposals[0]}.{others}")
-    return replace(data, roles=roles, notes=(*data.notes, *notes))
-
-
-def is_clustering(column: str) -> bool:
-    """Whether the name of a label column says that a clustering made it."""
-    return re.fullmatch(CLUSTERING, column, re.IGNORECASE) is not None
+    clustered = {"label_origin": "clustered"} if re.fullmatch(CLUSTERING, roles.get("label", ""), re.IGNORECASE) else {}
+    return replace(data, roles=roles, facts={**clustered, **data.facts}, notes=(*data.notes, *notes))
 
 
 def _named_so(obs: pd.DataFrame, role: str) -> list[Proposal]:

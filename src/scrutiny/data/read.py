@@ -146,7 +146,7 @@ def _arrays(offer: Offer, wanted: Iterable[str] | None) -> dict[str, NDArray[np.
         if name not in offer.obsm:
             near = difflib.get_close_matches(name, list(offer.obsm)) or sorted(offer.obsm)
             raise InputError(f"{offer.source} has no array '{name}' in obsm; there is {near or 'none at all'}")
-    arrays = {name: _as_array(offer.obsm[name]) for name in names}
+    arrays = {name: _as_array(offer.obsm[name]()) for name in names}
     odd = [name for name, array in arrays.items() if array is None]
     if wanted is not None and odd:
         raise InputError(f"obsm '{odd[0]}' of {offer.source} is not a dense table of numbers; expected (n_cells, n_dims)")

@@ -28,15 +28,18 @@ def offer_of_h5(path: Path) -> Offer:
         If there are several genomes, whose cells differ.
     """
     with opened(path) as root:
-        if "matrix" in root:
-            features = root["matrix/features"]
-            kinds = _texts(features["feature_type"]) if "feature_type" in features else None
-            return _offer_of_group(path, "matrix", root["matrix"], _genes(features["id"], features["name"]), kinds)
-        genomes = [name for name, group in root.items() if "barcodes" in group]
+        genomes = ["matrix"] if "matrix" in root else [name for name, group in root.items() if "barcodes" in group]
         if len(genomes) != 1:
             raise InputError(f"{path} holds the genomes {genomes}; expected one; export the one you want to a file of its own")
         group = root[genomes[0]]
-        return _offer_of_group(path, genomes[0], group, _genes(group["genes"], group["gene_names"]), None)
+        ids, names, kind = ("features/id", "features/name", "features/feature_type") if "features" in group else ("genes", "gene_names", "")
+        lacking = [part for part in ("barcodes", "data", "indices", "indptr", "shape", ids, names) if part not in group]
+        if lacking:
+            raise InputError(
+                f"{path} lacks {', '.join(lacking)} in '{genomes[0]}'; expected a file of Cell Ranger; it is damaged or another kind"
+            )
+        kinds = _texts(group[kind]) if kind and kind in group else None
+        return _offer_of_group(path, genomes[0], group, _genes(group[ids], group[names]), kinds)
 
 
 def offer_of_folder(folder: Path) -> Offer:
