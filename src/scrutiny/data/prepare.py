@@ -37,7 +37,7 @@ class Moments(NamedTuple):
 
 def gene_moments(chunks: Iterable[Chunk]) -> Moments:
     """Mean and variance of each gene over all chunks of rows."""
-    n_cells, total, squares = 0, np.float64(0), np.float64(0)
+    n_cells, total, squares = 0, np.zeros(1), np.zeros(1)
     for _, _, values in chunks:
         n_cells += values.shape[0]
         exact = values.astype(np.float64)

@@ -143,22 +143,23 @@ def locate(path: Path, key: str, node: Any) -> Stored:
     """
     attributes = dict(node.attrs)
     if hasattr(node, "shape"):
-        shape = tuple(int(n) for n in node.shape)
-        if len(shape) != 2:
-            raise InputError(f"{path}: '{key}' has {len(shape)} dimension(s); expected cells by genes")
-        return Stored(path, key, "dense", shape, shape[0] * shape[1])
+        if len(node.shape) != 2:
+            raise InputError(f"{path}: '{key}' has {len(node.shape)} dimension(s); expected cells by genes")
+        n_cells, n_genes = (int(n) for n in node.shape)
+        return Stored(path, key, "dense", (n_cells, n_genes), n_cells * n_genes)
     kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
     if not kind.startswith(("csr", "csc")):
         raise InputError(f"{path}: '{key}' is stored as '{kind or 'a group without a type'}'; expected a dense, CSR or CSC matrix")
-    shape = tuple(int(n) for n in attributes.get("shape", attributes.get("h5sparse_shape")))
+    n_cells, n_genes = (int(n) for n in attributes["shape" if "shape" in attributes else "h5sparse_shape"])
     layout: Layout = "by cell" if kind.startswith("csr") else "by gene"
     lacking = [part for part in ("data", "indices", "indptr") if part not in node]
     if lacking:
         raise InputError(f"'{key}' of {path} lacks {', '.join(lacking)}; the file is damaged, make it again")
     sizes = {part: int(node[part].shape[0]) for part in ("data", "indices", "indptr")}
-    if sizes["data"] != sizes["indices"] or sizes["indptr"] != shape[layout == "by gene"] + 1:
-        raise InputError(f"'{key}' of {path} has parts of sizes {sizes}, which do not make {shape}; the file is damaged, make it again")
-    return Stored(path, key, layout, shape, sizes["data"])
+    if sizes["data"] != sizes["indices"] or sizes["indptr"] != (n_cells if layout == "by cell" else n_genes) + 1:
+        what = f"parts of sizes {sizes}, which do not make {(n_cells, n_genes)}"
+        raise InputError(f"'{key}' of {path} has {what}; the file is damaged, make it again")
+    return Stored(path, key, layout, (n_cells, n_genes), sizes["data"])
 
 
 def canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -74,11 +74,11 @@ def _offer_of_group(path: Path, key: str, group: Any, var: pd.DataFrame, kinds: 
 
 def _offer(source: str, cells: pd.Index, values: Any, var: pd.DataFrame, words: str, kinds: NDArray[np.str_] | None) -> Offer:
     """One candidate, without antibodies, guides and peaks, which are not expression."""
-    expression = np.ones(len(var), dtype=bool) if kinds is None else kinds == EXPRESSION
-    if expression.all() or not expression.any():
+    others = sorted({*kinds} - {EXPRESSION}) if kinds is not None else []
+    if kinds is None or not others or EXPRESSION not in kinds:
         return Offer(source, pd.DataFrame(index=cells), {"X": Candidate(values, var, words)})
-    columns = np.flatnonzero(expression)
-    note = f"{len(var) - len(columns):,} features that are not '{EXPRESSION}' ({', '.join(sorted(set(kinds[~expression])))}) were left out."
+    columns = np.flatnonzero(kinds == EXPRESSION)
+    note = f"{len(var) - len(columns):,} features that are not '{EXPRESSION}' ({', '.join(others)}) were left out."
     return Offer(source, pd.DataFrame(index=cells), {"X": Candidate(values, var.iloc[columns], words, columns)}, notes=(note,))
 
 
