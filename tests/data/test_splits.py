@@ -1,12 +1,10 @@
-"""Splits are even, whole where they must be, and the same for the same generator."""
+"""Splits are even, and the same for the same generator."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrutiny.core.errors import NotApplicable
-from scrutiny.data.splits import group_folds, hold_out, hold_out_groups, stratified_folds
+from scrutiny.data.splits import hold_out, stratified_folds
 
 LABELS = st.lists(st.sampled_from("abcd"), min_size=5, max_size=120).map(np.array)
 
@@ -26,10 +24,6 @@ def test_folds_are_dealt_at_random():
     assert (stratified_folds(labels, 5, np.random.default_rng(0)) != stratified_folds(labels, 5, np.random.default_rng(1))).any()
 
 
-def test_group_folds_are_the_groups():
-    assert group_folds(np.array(["d2", "d1", "d2", "d3"])).tolist() == [1, 0, 1, 2]
-
-
 @settings(max_examples=60, deadline=None)
 @given(labels=LABELS, share=st.floats(0.05, 0.95), seed=st.integers(0, 99))
 def test_held_out_cells_leave_every_label_on_both_sides(labels, share, seed):
@@ -37,21 +31,3 @@ def test_held_out_cells_leave_every_label_on_both_sides(labels, share, seed):
     for label in np.unique(labels):
         n, n_held = (labels == label).sum(), held[labels == label].sum()
         assert n_held == (0 if n == 1 else min(max(round(share * n), 1), n - 1))
-
-
-@settings(max_examples=60, deadline=None)
-@given(labels=LABELS.filter(lambda x: len(set(x)) > 1), share=st.floats(0.05, 0.95), seed=st.integers(0, 99))
-def test_held_out_groups_are_whole(labels, share, seed):
-    held = hold_out_groups(labels, share, np.random.default_rng(seed))
-    assert 0 < held.sum() < len(labels)
-    assert not set(labels[held]) & set(labels[~held])
-
-
-def test_groups_come_near_the_share():
-    groups = np.repeat([f"d{i}" for i in range(10)], 10)
-    assert hold_out_groups(groups, 0.2, np.random.default_rng(0)).sum() == 20
-
-
-def test_one_group_cannot_be_held_out():
-    with pytest.raises(NotApplicable, match="at least two; found 1"):
-        hold_out_groups(np.array(["a", "a"]), 0.2, np.random.default_rng(0))
