@@ -1,0 +1,256 @@
+"""The contract of a metric: named checks that any package can run on its own function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrutiny.core.cards import MetricCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import NotApplicable
+from scrutiny.core.evidence import Evidence
+from scrutiny.core.keys import digest_of_strings
+from scrutiny.core.registry import METHODS, Metric
+from scrutiny.core.scores import Measured
+from scrutiny.data.synth import planted
+from scrutiny.methods.linear import HvgPca
+
+from .checks import CheckResult, run_checks
+from .witness import generators_untouched
+
+SAME = 1e-3
+"""Largest difference of values that count as the same, as a share of the range: clusterings may break a tie another way."""
+GROUPS = ("labels", "batch")
+
+
+@dataclass(frozen=True, eq=False)
+class MetricTrial:
+    """A metric to be checked, evidence that it can be computed from, and the cells behind the evidence."""
+
+    metric: Metric
+    given: Mapping[str, Any]
+    data: Dataset
+
+    @property
+    def card(self) -> MetricCard:
+        return self.metric.card
+
+    @cached_property
+    def base(self) -> Measured:
+        """Value on the evidence as it is."""
+        return self.measured()
+
+    def measured(self, **changed: Any) -> Measured:
+        """Value on the evidence, some of it changed."""
+        found = Evidence({**self.given, **changed}).call(self.metric)
+        return found if isinstance(found, Measured) else Measured(found)
+
+    def assert_valid(self, value: Any, where: str) -> None:
+        low, high, slack = self.card.low, self.card.high, 1e-6
+        assert isinstance(value, (float, np.floating)), f"{where}: returned a {type(value).__name__} instead of a float"
+        assert np.isfinite(value), f"{where}: returned {value}; raise NotApplicable with the reason instead"
+        assert low - slack <= value <= high + slack, f"{where}: {value:.6g} lies outside of the card's bounds [{low:g}, {high:g}]"
+
+    def assert_same(self, first: float, second: float, message: str) -> None:
+        span = self.card.high - self.card.low
+        limit = SAME * (span if np.isfinite(span) else max(abs(first), 1.0))
+        assert abs(first - second) <= limit, f"{message}: {first:.6g} and {second:.6g}"
+
+
+def check_card(trial: MetricTrial) -> None:
+    """The card is complete: recipe, bounds, controls that exist; options are keyword-only and have defaults."""
+    card = trial.card
+    assert card.name and card.recipe and card.version, "name, recipe and version of the card must not be empty"
+    assert card.low < card.high, f"low {card.low} must be below high {card.high}"
+    unknown = [name for name in (card.floor, card.roof) if name is not None and name not in METHODS]
+    assert not unknown, f"no method is called {unknown}; floor and roof name controls, or are None where the metric is not scaled"
+    assert trial.metric.needs, "the function must name its evidence as positional parameters, e.g. (embedding, labels)"
+    bare = [name for name, default in card.options.items() if default is inspect.Parameter.empty]
+    assert not bare, f"the options {bare} have no default"
+
+
+def check_value(trial: MetricTrial) -> None:
+    """A finite float within the bounds, on good and on useless embeddings."""
+    trial.assert_valid(trial.base.value, "on a good embedding")
+    for where, embedding in _odd_embeddings(trial.given["embedding"]):
+        found = _value_or_none(trial, embedding=embedding)
+        if found is not None:
+            trial.assert_valid(found, where)
+
+
+def check_degenerate(trial: MetricTrial) -> None:
+    """Data of which nothing can be said are not applicable, with a reason; never NaN and no other error."""
+    for where, changed in _degenerate(trial.given):
+        found = _value_or_none(trial, **changed)
+        if found is not None:
+            trial.assert_valid(found, where)
+
+
+def check_repeatable(trial: MetricTrial) -> None:
+    """Computed twice, the value is the same to the last bit."""
+    first, second = trial.base.value, trial.measured().value
+    assert first == second, f"computed twice: {first!r} and {second!r}; seed every draw"
+
+
+def check_evidence_untouched(trial: MetricTrial) -> None:
+    """The arrays handed over are the same afterwards."""
+    copies = {name: array.copy() for name, array in trial.given.items()}
+    trial.measured(**copies)
+    touched = [name for name, array in copies.items() if not _is_equal(array, trial.given[name])]
+    assert not touched, f"{touched} changed in place; work on a copy"
+
+
+def check_global_generators_untouched(trial: MetricTrial) -> None:
+    """The global generators of Python, numpy and torch are neither read nor seeded."""
+    _ = trial.base  # what a first import does to them is not the metric's doing
+    with generators_untouched():
+        trial.measured()
+
+
+def check_cell_order(trial: MetricTrial) -> None:
+    """Cells in another order give the same value."""
+    rows = np.random.default_rng(1).permutation(len(trial.given["embedding"]))
+    shuffled = {name: array[rows] for name, array in trial.given.items()}
+    trial.assert_same(trial.base.value, trial.measured(**shuffled).value, "cells in another order gave another value")
+
+
+def check_group_names(trial: MetricTrial) -> None:
+    """Labels and batches are categories: other names, and numbers as names, give the same value."""
+    renamed = {name: _renamed(trial.given[name]) for name in GROUPS if name in trial.given}
+    trial.assert_same(trial.base.value, trial.measured(**renamed).value, "other names of labels and batches gave another value")
+
+
+def check_direction(trial: MetricTrial) -> None:
+    """The card's roof control scores better than its floor control."""
+    card = trial.card
+    if card.floor is None or card.roof is None:
+        raise NotApplicable("the card names no floor or no roof: the metric is not scaled")
+    floor, roof = (trial.measured(embedding=_control(name, trial.data)).value for name in (card.floor, card.roof))
+    gain = (roof - floor) * (1 if card.better == "higher" else -1)
+    assert gain > 0, f"{card.better} is better, but the roof {card.roof} scores {roof:.6g} and the floor {card.floor} {floor:.6g}"
+
+
+def check_per_cell(trial: MetricTrial) -> None:
+    """Contributions of cells, where there are any, have the value as their mean; the card says whether there are."""
+    measured = trial.base
+    assert trial.card.per_cell == (measured.per_cell is not None), (
+        f"per_cell={trial.card.per_cell}, but it returned {measured.per_cell!r:.60}"
+    )
+    if measured.per_cell is None:
+        raise NotApplicable("the value is not a mean over cells")
+    assert len(measured.per_cell) == len(trial.given["embedding"]), "one contribution per cell is needed, NaN where a cell does not count"
+    trial.assert_same(measured.value, float(np.nanmean(measured.per_cell)), "value and mean of the contributions differ")
+
+
+METRIC_CHECKS = (
+    check_card,
+    check_value,
+    check_degenerate,
+    check_repeatable,
+    check_evidence_untouched,
+    check_global_generators_untouched,
+    check_cell_order,
+    check_group_names,
+    check_direction,
+    check_per_cell,
+)
+
+
+def check_metric(
+    metric: Metric,
+    *,
+    given: Mapping[str, NDArray[Any]] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    on_fail: Literal["raise", "report"] = "raise",
+) -> list[CheckResult]:
+    """Run every check on a metric.
+
+    Parameters
+    ----------
+    given
+        Further evidence that it needs, each array with one entry per cell of `example_cells`, in its order. There are ``embedding``,
+        ``labels``, ``batch``, ``reference``, ``phase_scores`` and ``pseudotime`` already, and all that is derived from them.
+    expected_failures
+        Name of a check -> why it must fail. A listed check that passes is a failure too.
+
+    Raises
+    ------
+    ContractError
+        If a check fails, with one line for each, unless ``on_fail="report"``.
+    """
+    data = example_cells()
+    trial = MetricTrial(metric, {**example_evidence(data), **(given or {})}, data)
+    return run_checks(METRIC_CHECKS, trial, expected_failures=expected_failures or {}, on_fail=on_fail)
+
+
+def example_cells() -> Dataset:
+    """About 140 made-up cells of four labels in three batches; one label is missing in one batch, so that it is isolated."""
+    data = planted(150, 80, n_labels=4, n_batches=3, label_effect=0.5, batch_effect=0.3)
+    isolated = (data.role("label") == "type_3") & (data.role("batch") == "batch_2")
+    return data.take(np.flatnonzero(~isolated))
+
+
+def example_evidence(data: Dataset) -> dict[str, NDArray[Any]]:
+    """What built-in tasks could give for these cells: a decent embedding, groups, and numbers to conserve that follow the cells."""
+    reference = HvgPca(n_dims=20).fit(data, seed=0).embed(data).values
+    return {
+        "embedding": reference[:, :10].copy(),
+        "labels": data.role("label"),
+        "batch": data.role("batch"),
+        "reference": reference,
+        "phase_scores": reference[:, 2:4].copy(),
+        "pseudotime": reference[:, 0].astype(np.float64),
+    }
+
+
+def _control(name: str, data: Dataset) -> NDArray[np.float32]:
+    truth = {role: data.role(role) for role in ("label", "batch")}
+    return METHODS.get(name)().fit(data, seed=0).embed(data, truth=truth).aligned_to(data.cell_ids).values
+
+
+def _odd_embeddings(embedding: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    rng = np.random.default_rng(4)
+    yield "on shuffled rows", embedding[rng.permutation(len(embedding))]
+    yield "on noise", rng.standard_normal(embedding.shape).astype(np.float32)
+    yield "in one dimension", embedding[:, :1].copy()
+    yield "far from the origin", embedding + np.float32(100)
+    yield "with every cell twice", np.repeat(embedding[: (len(embedding) + 1) // 2], 2, axis=0)[: len(embedding)]
+
+
+def _degenerate(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    n_cells = len(given["embedding"])
+    same = np.full(n_cells, "one")
+    alone = np.array([f"group_{i}" for i in range(n_cells)])
+    yield "with one label", {"labels": same}
+    yield "with one batch", {"batch": same}
+    yield "with every cell its own label", {"labels": alone}
+    yield "with every cell its own batch", {"batch": alone}
+    yield "with batch and label the same", {"batch": given["labels"]}
+    yield "with all cells in one place", {"embedding": np.ones_like(given["embedding"])}
+    for n in (1, 2, 5):
+        yield f"with {n} cells", {name: array[:n] for name, array in given.items()}
+
+
+def _value_or_none(trial: MetricTrial, **changed: Any) -> float | None:
+    try:
+        return trial.measured(**changed).value
+    except NotApplicable as error:
+        assert str(error), "NotApplicable needs a reason"
+        return None
+
+
+def _renamed(groups: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Other names, numbers among them, that sort another way."""
+    names, codes = np.unique(groups, return_inverse=True)
+    order = np.argsort([digest_of_strings([name]) for name in names])
+    return np.array([str(10 * rank) for rank in range(len(names))])[np.argsort(order)][codes]
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    return np.array_equal(first, second, equal_nan=np.asarray(first).dtype.kind == "f")

@@ -1,0 +1,66 @@
+"""Contract checks as tests of pytest: one test per thing and check, each with its own name in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from scrutiny.core.errors import NotApplicable
+from scrutiny.core.protocols import Embedder, TransductiveEmbedder
+from scrutiny.core.registry import Metric
+
+from . import embedder, metric, task
+from .checks import Check
+
+
+def parametrize_with_checks(
+    things: Iterable[Any], *, expected_failures: Mapping[str, Mapping[str, str]] | None = None
+) -> Callable[..., Any]:
+    """Decorator for a test function with the one argument ``check``; the test has to call it.
+
+    Parameters
+    ----------
+    things
+        Methods and tasks (classes, or functions that give an instance) and metrics, in any mixture.
+    expected_failures
+        Name of the thing on its card -> name of a check -> why it must fail. Shown as expected failure; a pass is a failure.
+
+    Examples
+    --------
+    >>> @parametrize_with_checks([HashNet, centroid_accuracy])
+    ... def test_contract(check):
+    ...     check()
+    """
+    import pytest
+
+    parameters = []
+    for thing in things:
+        checks, trial, name = _contract(thing)
+        reasons = (expected_failures or {}).get(name, {})
+        for check in checks:
+            expected = reasons.get(check.__name__)
+            marks = [pytest.mark.xfail(reason=expected, strict=True)] if expected else []
+            parameters.append(pytest.param(_bound(check, trial), id=f"{name}-{check.__name__}", marks=marks))
+    return pytest.mark.parametrize("check", parameters)
+
+
+def _contract(thing: Any) -> tuple[tuple[Check, ...], Any, str]:
+    if isinstance(thing, Metric):
+        cells = metric.example_cells()
+        return metric.METRIC_CHECKS, metric.MetricTrial(thing, metric.example_evidence(cells), cells), thing.card.name
+    made = thing()
+    if isinstance(made, (Embedder, TransductiveEmbedder)):
+        return embedder.EMBEDDER_CHECKS, embedder.EmbedderTrial(thing, embedder.example_cells(made.card)), made.card.name
+    return task.TASK_CHECKS, task.TaskTrial(thing, task.example_cells()), made.card.name
+
+
+def _bound(check: Check, trial: Any) -> Callable[[], None]:
+    def call() -> None:
+        import pytest
+
+        try:
+            check(trial)
+        except NotApplicable as error:
+            pytest.skip(str(error))
+
+    return call
