@@ -44,8 +44,8 @@ def neighbor_weights(neighbors: Neighbors) -> NDArray[np.float64]:
 def perplexity_weights(distances: NDArray[np.floating], *, perplexity: float) -> NDArray[np.float64]:
     """Weights proportional to exp(-beta d), beta chosen cell by cell such that their entropy is log(perplexity).
 
-    Beta is bisected as in harmonypy: from 1 by doubling and halving, at most 50 steps, until the entropy is within 1e-5. Where
-    all distances are equal no beta gets there and the weights are equal.
+    Newton steps on log(beta), halved where they leave the bracket, until the entropy is within 1e-5 as in harmonypy (which only
+    halves, four times as long). Where all distances are equal no beta gets there and the weights are equal.
 
     Parameters
     ----------
@@ -57,21 +57,26 @@ def perplexity_weights(distances: NDArray[np.floating], *, perplexity: float) ->
     Korsunsky et al. 2019, Nature Methods 16:1289.
     """
     beyond = distances.astype(np.float64) - distances.min(axis=1, keepdims=True)
-    beta, low, high = np.ones(len(beyond)), np.zeros(len(beyond)), np.full(len(beyond), np.inf)
-    open_rows = np.arange(len(beyond))
+    spread = beyond.mean(axis=1)
+    beta = 1 / np.where(spread > 0, spread, 1.0)
+    low, high = np.zeros(len(beyond)), np.full(len(beyond), np.inf)
+    todo = np.arange(len(beyond))
     for _ in range(50):
-        scaled = beyond[open_rows] * beta[open_rows, None]
+        scaled = beyond[todo] * beta[todo, None]
         weights = np.exp(-scaled)
         total = weights.sum(axis=1)
-        excess = np.log(total) + np.einsum("ij,ij->i", scaled, weights) / total - np.log(perplexity)
+        mean = np.einsum("ij,ij->i", scaled, weights) / total
+        excess = np.log(total) + mean - np.log(perplexity)
         unsettled = np.abs(excess) >= ENTROPY_TOLERANCE
-        open_rows, too_even = open_rows[unsettled], excess[unsettled] > 0
-        if not len(open_rows):
+        if not unsettled.any():
             break
-        low[open_rows[too_even]] = beta[open_rows[too_even]]
-        high[open_rows[~too_even]] = beta[open_rows[~too_even]]
-        bounded = np.isfinite(high[open_rows])
-        beta[open_rows] = np.where(bounded, (low[open_rows] + high[open_rows]) / 2, 2 * beta[open_rows])
+        slope = np.einsum("ij,ij,ij->i", scaled, scaled, weights) / total - np.square(mean)
+        todo, excess, slope = todo[unsettled], excess[unsettled], slope[unsettled]
+        low[todo] = np.where(excess > 0, beta[todo], low[todo])
+        high[todo] = np.where(excess > 0, high[todo], beta[todo])
+        step = beta[todo] * np.exp(np.clip(excess / np.maximum(slope, 1e-9), -1, 1))
+        middle = np.where(np.isfinite(high[todo]), (low[todo] + high[todo]) / 2, 2 * beta[todo])
+        beta[todo] = np.where((low[todo] < step) & (step < high[todo]), step, middle)
     weights = np.exp(-beyond * beta[:, None])
     return weights / weights.sum(axis=1, keepdims=True)
 
