@@ -4,69 +4,16 @@ Source of every number: `parity/metrics/values.json` of the shared reference mat
 harmonypy, scipy on scanpy's graph), with the tolerance stated there.
 """
 
-import json
-from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from parity import DATASETS, EMBEDDINGS, LARGEST, evidence_of, stored_values
 from scipy import sparse
 from scipy.stats import spearmanr
 
-from scrutiny.core.evidence import Evidence
 from scrutiny.core.registry import METRICS
 from scrutiny.metrics.categories import categories
 from scrutiny.metrics.mixing import lisi, perplexity_weights, scaled_mixing, scaled_separation
 from scrutiny.metrics.regression import explained_share
-
-DATASETS = ("pbmc_3chem_symphony", "sc_mixology", "pbmc_multistudy_3000")
-EMBEDDINGS = ("hvg", "pca", "harmony", "shuffled", "onehot", "scvi")
-
-
-@pytest.fixture(scope="module")
-def folder(shared):
-    return shared / "parity" / "metrics"
-
-
-@cache
-def stored_values(folder: Path) -> dict:
-    rows = json.loads((folder / "values.json").read_text())["values"]
-    return {(r["dataset"], r["embedding"], r["recipe"]): r for r in rows}
-
-
-@cache
-def arrays(folder: Path, dataset: str) -> dict:
-    with np.load(folder / f"{dataset}_embeddings.npz") as stored:
-        found = {name: stored[name] for name in stored.files}
-    parts = tuple(found[f"hvg_counts_{part}"] for part in ("data", "indices", "indptr"))
-    counts = sparse.csr_matrix(parts, shape=(len(found["label"]), len(found["hvg_genes"]))).toarray()
-    found["hvg"] = np.log1p(counts.astype(float) * (1e4 / found["total_counts"][:, None])).astype(np.float32)
-    return found
-
-
-@cache
-def evidence_of(folder: Path, dataset: str, embedding: str) -> Evidence:
-    stored = arrays(folder, dataset)
-    given = {"embedding": stored[embedding], "labels": stored["label"], "batch": stored["batch"], "reference": stored["pca"]}
-    return Evidence(given)
-
-
-LARGEST = ("pbmc_multistudy_3000", "hvg")
-"""3,000 cells by 2,000 genes: a third of the time of all cases."""
-
-
-@pytest.fixture(
-    params=[
-        pytest.param((d, e), id=f"{d}-{e}", marks=[pytest.mark.slow] if (d, e) == LARGEST else []) for d in DATASETS for e in EMBEDDINGS
-    ]
-)
-def case(request, folder):
-    dataset, embedding = request.param
-    evidence = evidence_of(folder, dataset, embedding)
-    return SimpleNamespace(
-        dataset=dataset, embedding=embedding, evidence=evidence, stored=lambda recipe: stored_values(folder).get((*request.param, recipe))
-    )
 
 
 def raw_median(metric):
