@@ -31,27 +31,17 @@ MIXING_IN_LABELS = ("asw_batch", "bras", "kbet_label")
 
 
 class _AllCells:
-    """Train and query are the same unlabelled cells, so methods that embed all cells at once can take part.
-
-    Parameters
-    ----------
-    label
-        Column to use as the label instead of the one in that role.
-    """
+    """Train and query are the same unlabelled cells, so methods that embed all cells at once can take part."""
 
     card: ClassVar[TaskCard]
     evidence_of_role: ClassVar[Mapping[str, str]]
     """Role -> the name that metrics know its values by."""
 
-    def __init__(self, label: str | None = None) -> None:
-        self.label = label
-
     def pose(self, data: Dataset, rng: np.random.Generator) -> Problem:
-        view = data if self.label is None else data.with_roles(label=self.label)
-        for role in self.card.roles:
-            _check_varied(view, role)
-        blind = view.hide(*HIDDEN)
-        truth = {name: view.role(role) for role, name in self.evidence_of_role.items() if view.has(role)}
+        for role in sorted(self.card.roles):
+            _check_varied(data, role)
+        blind = data.hide(*HIDDEN)
+        truth = {name: data.role(role) for role, name in self.evidence_of_role.items() if data.has(role)}
         return Problem(blind, blind, truth)
 
     def context(self, data: Dataset) -> Mapping[str, NDArray[Any]]:

@@ -28,11 +28,6 @@ class LabelTransfer:
 
     The query is all cells, labels hidden, so that both sides of the classifier lie in one space; only the held-out ones are scored.
     Supervised methods take part here: the training cells carry their labels.
-
-    Parameters
-    ----------
-    label
-        Column to use as the label instead of the one in that role.
     """
 
     card = TaskCard(
@@ -45,26 +40,22 @@ class LabelTransfer:
         optional=frozenset({"batch"}),
     )
 
-    def __init__(self, label: str | None = None) -> None:
-        self.label = label
-
     def pose(self, data: Dataset, rng: np.random.Generator) -> Problem:
-        view = data if self.label is None else data.with_roles(label=self.label)
-        labels = view.role("label")
+        labels = data.role("label")
         if len(np.unique(labels)) < MIN_SHARED_LABELS:
             raise NotApplicable(f"'{data.name}' has one label only; there is nothing to recognise")
-        held = held_out_batch(labels, view.role("batch")) if view.has("batch") else None
+        held = held_out_batch(labels, data.role("batch")) if data.has("batch") else None
         if held is None:
-            train_rows = random_training_rows(labels, view.cell_ids, rng)
+            train_rows = random_training_rows(labels, data.cell_ids, rng)
             note = (
                 "label_transfer: no batch could be held out, so 30% of the cells of each label were drawn at random; cells of one "
                 "run are on both sides, and such scores promise more than a new batch will keep"
             )
         else:
-            train_rows = view.role("batch") != held
-            note = f"label_transfer: the batch '{held}' was held out ({np.count_nonzero(~train_rows)} of {view.n_cells} cells)"
-        query = view.hide(*HIDDEN)
-        train = view.hide("pseudotime").take(np.flatnonzero(train_rows))
+            train_rows = data.role("batch") != held
+            note = f"label_transfer: the batch '{held}' was held out ({np.count_nonzero(~train_rows)} of {data.n_cells} cells)"
+        query = data.hide(*HIDDEN)
+        train = data.hide("pseudotime").take(np.flatnonzero(train_rows))
         return Problem(train, replace(query, notes=(*query.notes, note)), {"labels": labels, "train_rows": train_rows})
 
     def context(self, data: Dataset) -> Mapping[str, NDArray[Any]]:
