@@ -25,9 +25,7 @@ MIN_CELLS_OF_TRAJECTORY = 30
 MIN_CELLS_OF_BATCH = 30
 
 N_DIFFUSION_COMPONENTS = 10
-
-NEARLY_STEADY = 0.9994
-"""Above this eigenvalue a component hardly decays; its weight λ / (1 - λ) would drown all others, so it counts with weight 1."""
+"""As in scanpy, counting the steady state."""
 
 
 @metric(
@@ -85,18 +83,20 @@ def diffusion_pseudotime(graph: sparse.csr_matrix, *, root: int) -> NDArray[np.f
     root
         Row of the cell where time starts.
 
+    scanpy's `dpt` also takes components with an eigenvalue above 0.9994 for steady and all but ignores them. Here only the one steady
+    state is left out, because on long trajectories the components that decay slowest are the ones that hold the order.
+
     References
     ----------
-    Haghverdi et al., Nature Methods 13:845 (2016), with the components and weights of scanpy's `dpt`.
+    Haghverdi et al., Nature Methods 13:845 (2016).
     """
     density = sparse.diags(1 / np.asarray(graph.sum(axis=1)).ravel())
     kernel = density @ graph.astype(np.float64) @ density
     scale = sparse.diags(1 / np.sqrt(np.asarray(kernel.sum(axis=1)).ravel()))
     start = np.random.default_rng(0).standard_normal(graph.shape[0])
     values, vectors = eigsh(scale @ kernel @ scale, k=min(N_DIFFUSION_COMPONENTS, graph.shape[0] - 1), which="LA", v0=start)
-    steady = values >= NEARLY_STEADY
-    weights = np.where(steady, 1.0, values / np.where(steady, 1.0, 1 - values))
-    distance = np.sqrt(np.square(weights * (vectors - vectors[root])).sum(axis=1))
+    decaying, vectors = values[:-1], vectors[:, :-1]  # ascending: the last one is the steady state
+    distance = np.sqrt(np.square(decaying / (1 - decaying) * (vectors - vectors[root])).sum(axis=1))
     return distance / distance.max()
 
 
