@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -54,7 +55,7 @@ class Registry:
             return self._registered[name]
         if name in self._builtins:
             return _load(self._builtins[name])
-        plugins = self._plugins()
+        plugins = self._plugins
         if name in plugins:
             return _load(plugins[name])
         near = difflib.get_close_matches(name, self.names(), cutoff=0.5)
@@ -63,12 +64,14 @@ class Registry:
 
     def names(self) -> list[str]:
         """All names, sorted; nothing is loaded."""
-        return sorted({*self._builtins, *self._registered, *self._plugins()})
+        return sorted({*self._builtins, *self._registered, *self._plugins})
 
     def __contains__(self, name: str) -> bool:
-        return name in self._builtins or name in self._registered or name in self._plugins()
+        return name in self._builtins or name in self._registered or name in self._plugins
 
+    @cached_property
     def _plugins(self) -> dict[str, str]:
+        """Name to dotted name, read once: every look-up of an unknown name comes by here, and reading takes milliseconds."""
         found: dict[str, str] = {}
         for point in entry_points(group=f"scrutiny.{self.kind}s"):
             if point.name in self._builtins or found.get(point.name, point.value) != point.value:
