@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,10 @@ class External:
             run(self._filled(folder / "cells.h5ad", written), self.timeout, folder)
             if not written.exists():
                 raise ContractError(f"the command {self.command} ended well but did not write {written.name}")
-            return READERS[self.output](written)
+            try:
+                return READERS[self.output](written)
+            except (ValueError, OSError, BadZipFile) as error:
+                raise ContractError(f"what the command wrote to {written.name} cannot be read: {error}") from error
 
     def _filled(self, cells: Path, written: Path) -> list[str]:
         named = any("{input}" in part or "{output}" in part for part in self.command)

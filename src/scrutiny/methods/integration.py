@@ -128,7 +128,9 @@ class Combat:
         values = log_values(data, highly_variable(data, N_TOP)).toarray()
         values = values[:, values.std(axis=0) > 0]
         table = anndata.AnnData(values, obs=data.obs[[]].assign(batch=batches))
-        corrected = scanpy.pp.combat(table, key="batch", inplace=False)
+        # Where a gene does not vary in a batch, the package's test of convergence divides by 0; the values stay finite.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            corrected = scanpy.pp.combat(table, key="batch", inplace=False)
         n_dims = min(N_DIMS, corrected.shape[1], data.n_cells - 1)
         components = PCA(n_dims, svd_solver="covariance_eigh").fit_transform(corrected)
         return CellEmbedding(components.astype(np.float32), data.cell_ids)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
+
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
@@ -39,4 +41,4 @@ class Precomputed:
     def embed(self, query: Dataset) -> CellEmbedding:
         if self.obsm_key not in query.obsm:
             raise InputError(f"'{query.name}' has no array '{self.obsm_key}' in obsm; it has {sorted(query.obsm)}")
-        return CellEmbedding(query.obsm[self.obsm_key], query.cell_ids)
+        return CellEmbedding(np.asarray(query.obsm[self.obsm_key], dtype=np.float32), query.cell_ids)
