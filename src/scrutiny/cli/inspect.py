@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scrutiny.cli.tables import plain_table
 from scrutiny.core.errors import InputError, MissingDependency
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def list_things(
 def _list_methods(console: Console) -> None:
     from scrutiny.core.registry import METHODS, check_installed
 
-    table = _table("Methods", "name", "kind", "what it does", "ready")
+    table = plain_table("Methods", "name", "kind", "what it does", "ready")
     for name in METHODS.names():
         card = METHODS.get(name).card
         try:
@@ -56,7 +57,7 @@ def _list_methods(console: Console) -> None:
 def _list_metrics(console: Console) -> None:
     from scrutiny.core.registry import METRICS
 
-    table = _table("Metrics", "name", "family", "better", "range", "recipe")
+    table = plain_table("Metrics", "name", "family", "better", "range", "recipe")
     for name in METRICS.names():
         card = METRICS.get(name).card
         table.add_row(name, card.family, card.better, f"{card.low:g} to {card.high:g}", card.recipe)
@@ -66,7 +67,7 @@ def _list_metrics(console: Console) -> None:
 def _list_tasks(console: Console) -> None:
     from scrutiny.core.registry import TASKS
 
-    table = _table("Tasks", "name", "primary metric", "needs", "what it asks")
+    table = plain_table("Tasks", "name", "primary metric", "needs", "what it asks")
     for name in TASKS.names():
         card = TASKS.get(name).card
         table.add_row(name, card.primary, ", ".join(sorted(card.roles)) or "-", card.summary)
@@ -76,20 +77,10 @@ def _list_tasks(console: Console) -> None:
 def _list_datasets(console: Console) -> None:
     from scrutiny.data.catalog import catalog
 
-    table = _table("Data sets (scrutiny run NAME fetches one)", "name", "cells", "title", "licence")
+    table = plain_table("Data sets (scrutiny run NAME fetches one)", "name", "cells", "title", "licence")
     for name, entry in sorted(catalog().items()):
         table.add_row(name, f"{entry.n_cells:,}" if entry.n_cells else "-", entry.title, entry.licence)
     console.print(table)
-
-
-def _table(title: str, *columns: str) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
-    return table
 
 
 def show(name: Annotated[str, typer.Argument(help="Name of a method, metric, task or data set.")]) -> None:
@@ -111,7 +102,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a method, metric, tas
         everything = [*METHODS.names(), *METRICS.names(), *TASKS.names(), *catalog()]
         raise InputError(_near(name, everything))
     console = Console()
-    table = _table(name, "", "")
+    table = plain_table(name, "", "")
     card = cards[name]
     for field in fields(card):
         value = asdict(card)[field.name] if not isinstance(getattr(card, field.name), frozenset) else sorted(getattr(card, field.name))
@@ -157,7 +148,7 @@ def doctor() -> None:
     from rich.console import Console
 
     console = Console()
-    table = _table("scrutiny doctor", "what", "found")
+    table = plain_table("scrutiny doctor", "what", "found")
     memory = psutil.virtual_memory()
     table.add_row("scrutiny", version("scrutiny"))
     table.add_row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")

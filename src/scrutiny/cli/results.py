@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scrutiny.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 cache_app = typer.Typer(help="The cache of embeddings of a results folder. Scores are never touched.", no_args_is_help=True)
 
@@ -23,6 +26,7 @@ def report(
 
     `scrutiny report scrutiny-results`, `scrutiny report lab-a lab-b -o both.html --table both.csv`
     """
+    import pandas as pd
     from rich.console import Console
 
     from scrutiny.engine.store import Store
@@ -33,7 +37,7 @@ def report(
     console = Console()
     show(stores, console)
     if table is not None:
-        _write_table(stores, table)
+        write_table(pd.concat([store.scores() for store in stores], ignore_index=True), table)
         console.print(f"Table: {table}", soft_wrap=True)
     console.print(f"Report: {write_report(stores, output)}", soft_wrap=True)
 
@@ -44,16 +48,14 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _write_table(stores: list, path: Path) -> None:
-    import pandas as pd
-
-    if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"a table is written as .csv or .parquet, not as '{path.name}'")
-    scores = pd.concat([store.scores() for store in stores], ignore_index=True)
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table by the suffix of the path; raises InputError for another one than .csv and .parquet."""
     if path.suffix == ".csv":
-        scores.to_csv(path, index=False)
+        table.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        table.to_parquet(path, index=False)
     else:
-        scores.to_parquet(path, index=False)
+        raise InputError(f"a table is written as .csv or .parquet, not as '{path.name}'")
 
 
 @cache_app.command("size")

@@ -1,0 +1,280 @@
+"""Commands that compute: run, demo, plan, score, embed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scrutiny.core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from scrutiny.core.dataset import Dataset
+    from scrutiny.engine.study import Study
+
+File = Annotated[str, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or a 10x folder; a data set of the catalogue; or a study (.toml).")]
+Label = Annotated[list[str] | None, typer.Option("--label", help="Column of the cell types; may be given several times (coarse, fine).")]
+Batch = Annotated[str | None, typer.Option("--batch", help="Column of the batches (donor, sample, study ...).")]
+Layer = Annotated[str | None, typer.Option("--layer", help="Where the counts are: X, raw or a layer; found otherwise.")]
+Cells = Annotated[str, typer.Option("--cells", help="Cells to score: a number (stratified sample) or 'all'.")]
+Budget = Annotated[str | None, typer.Option("--budget", help="Time the plan may take, e.g. 20m or 2h; 'none' for no limit.")]
+Methods = Annotated[str | None, typer.Option("--methods", help="Methods to run, separated by commas; controls are always added.")]
+Embeddings = Annotated[list[str] | None, typer.Option("--embedding", help="Array in obsm to score beside the methods; several are fine.")]
+Organism = Annotated[str | None, typer.Option("--organism", help="human, mouse ...; told from the gene ids otherwise.")]
+LabelOrigin = Annotated[
+    str | None, typer.Option("--label-origin", help="How the labels were made: genotype, sorted, clustered, transferred or expert.")
+]
+DataFolder = Annotated[Path | None, typer.Option("--data-folder", help="Folder of files downloaded by hand, for catalogue data sets.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results. The same folder goes on where it stopped.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="Processes at once; one a core by default.")]
+Engine = Annotated[str, typer.Option("--engine", help="local or dask.")]
+Scheduler = Annotated[str, typer.Option("--scheduler", help="Address of a Dask scheduler, e.g. tcp://host:8786.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Try again what failed before.")]
+WriteWinner = Annotated[Path | None, typer.Option("--write-winner", help="Write the recommended embedding of ALL cells here (.h5ad).")]
+ORIGINS = ("genotype", "sorted", "clustered", "transferred", "expert")
+RESULTS = Path("scrutiny-results")
+
+
+def run(
+    file: File,
+    label: Label = None,
+    batch: Batch = None,
+    layer: Layer = None,
+    cells: Cells = "5000",
+    budget: Budget = None,
+    methods: Methods = None,
+    embedding: Embeddings = None,
+    organism: Organism = None,
+    label_origin: LabelOrigin = None,
+    data_folder: DataFolder = None,
+    out: Out = RESULTS,
+    jobs: Jobs = None,
+    engine: Engine = "local",
+    scheduler: Scheduler = "",
+    retry: Retry = False,
+    write_winner: WriteWinner = None,
+) -> None:
+    """Find out which way of embedding is best on your cells: verdict in the terminal, one HTML report.
+
+    `scrutiny run cells.h5ad --label cell_type --batch donor`
+
+    `scrutiny run cells.h5ad --label cell_type --embedding X_scGPT --cells all --budget 2h`
+
+    `scrutiny run study.toml`
+    """
+    study = _study(file, label, batch, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
+    _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
+
+
+def plan(
+    file: File,
+    label: Label = None,
+    batch: Batch = None,
+    layer: Layer = None,
+    cells: Cells = "5000",
+    budget: Budget = None,
+    methods: Methods = None,
+    embedding: Embeddings = None,
+    organism: Organism = None,
+    label_origin: LabelOrigin = None,
+    data_folder: DataFolder = None,
+    out: Out = RESULTS,
+    retry: Retry = False,
+) -> None:
+    """Say what `scrutiny run` with the same options would do, what cannot run and why, and what it would cost.
+
+    `scrutiny plan cells.h5ad --label cell_type --batch donor`
+    """
+    from rich.console import Console
+
+    from scrutiny.cli.plans import show_plan
+
+    study = _study(file, label, batch, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
+    console = Console()
+    _say_notes(study, console)
+    show_plan(study.plan(out, retry=retry), console)
+
+
+def demo(
+    out: Out = Path("demo-results"),
+    jobs: Jobs = None,
+) -> None:
+    """Score 700 blood cells that come with scanpy, as they are and with a planted technical batch. No network, under 2 minutes.
+
+    `scrutiny demo`
+    """
+    from scrutiny.data.demo import demo as demo_data
+    from scrutiny.engine.study import BASELINES, CONTROLS, Study
+
+    quick = tuple(name for name in BASELINES if name not in ("scvi", "scanvi"))
+    _carry_out(Study(demo_data(), quick + CONTROLS, name="demo"), out, jobs=jobs)
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="A file with the embedding in obsm.")],
+    embedding: Annotated[str, typer.Option("--embedding", help="Name of the array in obsm.")],
+    label: Annotated[str | None, typer.Option("--label", help="Column of the cell types.")] = None,
+    batch: Annotated[str | None, typer.Option("--batch", help="Column of the batches.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the table, as .csv or .parquet.")] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Score an embedding that you already have: one row a metric, beside what the controls score.
+
+    `scrutiny score cells.h5ad --embedding X_mine --label cell_type --batch donor -o scores.csv`
+    """
+    from rich.console import Console
+
+    from scrutiny.cli.plans import show_scores
+    from scrutiny.cli.results import write_table
+    from scrutiny.report.ready_made import score_embedding
+
+    table = score_embedding(file, embedding, label=label, batch=batch, jobs=jobs)
+    show_scores(table, embedding, Console())
+    if output is not None:
+        write_table(table, output)
+
+
+def embed(
+    method: Annotated[str, typer.Argument(help="Name of a method; see 'scrutiny list methods'.")],
+    file: Annotated[Path, typer.Argument(help="The cells.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=".h5ad (a copy with obsm set), .parquet, .csv or .npz.")],
+    batch: Batch = None,
+    layer: Layer = None,
+    key: Annotated[str | None, typer.Option("--key", help="Name in obsm; X_METHOD by default.")] = None,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Embed all cells of a file with one method, baselines included.
+
+    `scrutiny embed harmony cells.h5ad --batch donor -o with_harmony.h5ad`
+    """
+    from scrutiny.data.read import read
+
+    roles = {"batch": batch} if batch is not None else {}
+    data = read(file, roles=roles, layer=layer)
+    print(f"wrote {_embed_into(output, data, method, source=file, key=key, seed=seed)}")
+
+
+def _embed_into(output: Path, data: Dataset, method: str, *, source: Path, key: str | None = None, seed: int = 0) -> Path:
+    from scrutiny.data.write import write_embedding
+    from scrutiny.engine.once import embed as embed_once
+
+    made = embed_once(data, method, seed=seed)
+    return write_embedding(made, output, key=key or f"X_{method.replace('/', '_')}", source=source)
+
+
+def _study(
+    file: str,
+    label: list[str] | None,
+    batch: str | None,
+    layer: str | None,
+    cells: str,
+    budget: str | None,
+    methods: str | None,
+    embedding: list[str] | None,
+    organism: str | None,
+    label_origin: str | None,
+    data_folder: Path | None,
+) -> Study:
+    """The study that the options of `run` and `plan` declare."""
+    from scrutiny.data.catalog import catalog
+    from scrutiny.engine.study import BUDGET, Study
+    from scrutiny.engine.studyfile import seconds_of
+
+    if file.endswith(".toml"):
+        return Study.from_toml(file)
+    if label_origin is not None and label_origin not in ORIGINS:
+        raise InputError(f"labels of the origin '{label_origin}' are not known; expected one of {', '.join(ORIGINS)}")
+    more: dict[str, Any] = {"layer": layer, "organism": organism, "facts": {"label_origin": label_origin} if label_origin else {}}
+    path: str | Path | None = file
+    if not Path(file).exists() and file in catalog():
+        more, path = {**more, "catalog": file}, data_folder
+    return Study.from_file(
+        path,
+        label=tuple(label or ()),
+        batch=batch,
+        cells=_cells(cells),
+        budget=None if budget == "none" else BUDGET if budget is None else seconds_of(budget),
+        methods=_methods(methods, embedding),
+        **more,
+    )
+
+
+def _cells(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 100:
+        raise InputError(f"--cells is '{text}'; expected 'all' or a number of at least 100")
+    return int(text)
+
+
+def _methods(names: str | None, embeddings: list[str] | None) -> tuple[Any, ...]:
+    from scrutiny.engine.embedding import Chosen
+    from scrutiny.engine.study import BASELINES, CONTROLS
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()] if names else list(BASELINES)
+    ready_made = [Chosen("precomputed", {"key": key}) for key in embeddings or ()]
+    return (*ready_made, *chosen, *(control for control in CONTROLS if control not in chosen))
+
+
+def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, jobs: int | None = None, **options: Any) -> None:
+    """Plan, run with a progress bar, say the verdict, write the report; leave with the exit code that tells how it went."""
+    from rich.console import Console
+
+    from scrutiny.cli.progress import progress_bar
+    from scrutiny.report.page import write_report
+    from scrutiny.report.terminal import show
+
+    console = Console()
+    _say_notes(study, console)
+    plan = study.plan(out, retry=options.get("retry", False))
+    if all(run.state == "not applicable" for run in plan.runs):
+        raise_nothing_applies(plan)
+    with progress_bar(console) as on_event:
+        store = study.run(out, on_event=on_event, jobs=jobs or os.cpu_count() or 1, threads=1, **options)
+    show([store], console)
+    console.print(f"Report: {write_report([store], out / 'report.html')}", soft_wrap=True, highlight=False)
+    keys = {run.spec.key for run in plan.runs}
+    failed = [run for run in store.runs() if run.status == "failed" and run.spec.key in keys]
+    if write_winner is not None:
+        _take_home(study, store, write_winner, console)
+    if failed:
+        console.print(f"{len(failed)} of {len(keys)} runs failed; the report says why. '--retry' tries them again.", style="red")
+        raise typer.Exit(1)
+
+
+def raise_nothing_applies(plan: Any) -> None:
+    """Leave with exit code 3 and the reasons."""
+    import sys
+
+    reasons = sorted({run.reason for run in plan.runs})
+    print("scrutiny: nothing can be run on these data:", *(f"  - {reason}" for reason in reasons[:10]), sep="\n", file=sys.stderr)
+    raise typer.Exit(3)
+
+
+def _say_notes(study: Study, console: Console) -> None:
+    for scored in study.grid.datasets:
+        data = scored.data
+        console.print(f"[bold]{data.name}[/]: {data.n_cells:,} cells x {data.n_genes:,} genes", highlight=False)
+        for note in data.notes:
+            console.print(f"  {note}", markup=False, highlight=False)
+
+
+def _take_home(study: Study, store: Any, output: Path, console: Console) -> None:
+    """Embed all cells of the file with the recommended method and write them into a copy of it."""
+    from dataclasses import replace
+
+    from scrutiny.engine.sources import Source
+    from scrutiny.report.gather import gather
+
+    source = study.datasets[0]
+    if len(study.datasets) != 1 or not isinstance(source, Source) or source.path is None or source.catalog:
+        raise InputError("--write-winner needs a study of one file")
+    best = next((r.method for r in gather([store]).recommendations if r.method), None)
+    if best is None:
+        raise InputError("no method is recommended, so there is no winner to write")
+    whole = replace(source, cells=None)._with_roles(source._read())
+    console.print(f"Wrote {best} of all cells: {_embed_into(output, whole, best, source=source.path)}", highlight=False)
