@@ -14,6 +14,7 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.outputs import CellEmbedding
 from scrutiny.core.protocols import Problem
+from scrutiny.data.splits import hold_out
 
 from .cells import HIDDEN, PROBES
 
@@ -87,10 +88,8 @@ def held_out_batch(labels: NDArray[np.str_], batches: NDArray[np.str_]) -> str |
 
 
 def random_training_rows(labels: NDArray[np.str_], cell_ids: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """True (n_cells,) for 70% of the cells of each label, at least one; drawn by cell id, so the order of the file plays no part."""
-    train_rows = np.zeros(len(labels), dtype=bool)
+    """True (n_cells,) for about 70% of the cells of each label; drawn by cell id, so the order of the file plays no part."""
     by_id = np.argsort(cell_ids, kind="stable")
-    for label in np.unique(labels):
-        members = rng.permutation(by_id[labels[by_id] == label])
-        train_rows[members[: max(1, round((1 - HELD_SHARE) * len(members)))]] = True
+    train_rows = np.empty(len(labels), dtype=bool)
+    train_rows[by_id] = ~hold_out(labels[by_id], HELD_SHARE, rng)
     return train_rows
