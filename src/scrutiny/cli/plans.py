@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,23 +11,33 @@ from scrutiny.cli.tables import plain_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scrutiny.engine.plan import Plan
+    from scrutiny.engine.plan import Plan, Planned
 
-STATES = ("to do", "done", "failed before", "not applicable")
-"""Of a planned run, as the engine calls them."""
+
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """A line a method and data set, what each of its tasks will do, the reasons of what cannot run, and the cost."""
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for run in plan.runs:
-        groups[run.spec.dataset, run.spec.method].append(run)
-    table = plain_table("Plan", "data set", "method", *STATES)
-    for (dataset, method), runs in groups.items():
-        table.add_row(dataset, method, *(", ".join(sorted({r.spec.task for r in runs if r.state == state})) for state in STATES))
-    console.print(table)
-    for reason in dict.fromkeys(run.reason for run in plan.runs if run.reason):
-        console.print(f"  - {reason}", markup=False, highlight=False)
-    console.print(f"{len(plan.jobs())} jobs, about {_duration(plan.seconds)} on one core.", highlight=False)
+    """For each data set a table of methods by tasks; what cannot run points to a numbered reason; then the cost."""
+    reasons = {reason: i + 1 for i, reason in enumerate(dict.fromkeys(run.reason for run in plan.runs if run.reason))}
+    tasks = list(dict.fromkeys(run.spec.task for run in plan.runs))
+    for dataset in dict.fromkeys(run.spec.dataset for run in plan.runs):
+        table = plain_table(f"Plan for {dataset}", "method", *tasks, "seconds", right=("seconds",))
+        runs = [run for run in plan.runs if run.spec.dataset == dataset]
+        for method in dict.fromkeys(run.spec.method for run in runs):
+            own = [run for run in runs if run.spec.method == method]
+            cells = [_states([run for run in own if run.spec.task == task], reasons) for task in tasks]
+            to_do = [run for run in own if run.state == "to do"]
+            seconds = sum(run.seconds for run in to_do) + (to_do[0].seconds_to_embed if to_do else 0.0)
+            table.add_row(method, *cells, f"{seconds:.0f}" if to_do else "-")
+        console.print(table)
+    for reason, number in reasons.items():
+        console.print(f"  ({number}) {reason}", markup=False, highlight=False)
+    console.print(f"{len(plan.jobs())} jobs, about {_duration(plan.seconds)} one after the other; nothing was run.", highlight=False)
+
+
+def _states(runs: list[Planned], reasons: dict[str, int]) -> str:
+    """The states of one method and task over its label columns and seeds, each once."""
+    told = {"to do": "to do", "done": "done", "failed before": "failed", "not applicable": "no"}
+    return ", ".join(dict.fromkeys(told[run.state] + (f" ({reasons[run.reason]})" if run.reason else "") for run in runs))
 
 
 def show_scores(table: pd.DataFrame, embedding: str, console: Console) -> None:
@@ -40,7 +49,7 @@ def show_scores(table: pd.DataFrame, embedding: str, console: Console) -> None:
         name = f"[bold]{row.metric}[/]" if row.primary else row.metric
         shown.add_row(name, *(_number(v) for v in (row.value, row.floor, row.roof, row.scaled)), row.better, note)
     console.print(shown)
-    console.print("floor, roof: what the controls score on these cells. scaled: 0 at the floor, 1 at the roof, never clipped.", highlight=False)
+    console.print("floor, roof: what the controls score on these cells. scaled: 0 at the floor, 1 at the roof.", highlight=False)
 
 
 def _number(value: float | None) -> str:

@@ -34,7 +34,7 @@ Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="Processes at onc
 Engine = Annotated[str, typer.Option("--engine", help="local or dask.")]
 Scheduler = Annotated[str, typer.Option("--scheduler", help="Address of a Dask scheduler, e.g. tcp://host:8786.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try again what failed before.")]
-WriteWinner = Annotated[Path | None, typer.Option("--write-winner", help="Write the recommended embedding of ALL cells here (.h5ad).")]
+WriteWinner = Annotated[Path | None, typer.Option("--write-winner", help="Write the recommended embedding, of all cells, here.")]
 ORIGINS = ("genotype", "sorted", "clustered", "transferred", "expert")
 RESULTS = Path("scrutiny-results")
 
@@ -181,26 +181,33 @@ def _study(
 ) -> Study:
     """The study that the options of `run` and `plan` declare."""
     from scrutiny.data.catalog import catalog
-    from scrutiny.engine.study import BUDGET, Study
-    from scrutiny.engine.studyfile import seconds_of
+    from scrutiny.engine.sources import Source
+    from scrutiny.engine.study import Study
 
     if file.endswith(".toml"):
         return Study.from_toml(file)
     if label_origin is not None and label_origin not in ORIGINS:
         raise InputError(f"labels of the origin '{label_origin}' are not known; expected one of {', '.join(ORIGINS)}")
-    more: dict[str, Any] = {"layer": layer, "organism": organism, "facts": {"label_origin": label_origin} if label_origin else {}}
-    path: str | Path | None = file
-    if not Path(file).exists() and file in catalog():
-        more, path = {**more, "catalog": file}, data_folder
-    return Study.from_file(
-        path,
-        label=tuple(label or ()),
-        batch=batch,
+    of_catalog = not Path(file).exists() and file in catalog()
+    source = Source(
+        path=data_folder if of_catalog else Path(file),
+        catalog=file if of_catalog else "",
+        labels=tuple(label or ()),
+        roles={"batch": batch} if batch is not None else {},
+        layer=layer,
+        organism=organism,
+        propose=True,
         cells=_cells(cells),
-        budget=None if budget == "none" else BUDGET if budget is None else seconds_of(budget),
-        methods=_methods(methods, embedding),
-        **more,
+        facts={"label_origin": label_origin} if label_origin else {},
     )
+    return Study((source,), _methods(methods, embedding), budget=_budget(budget))
+
+
+def _budget(text: str | None) -> float | None:
+    from scrutiny.engine.study import BUDGET
+    from scrutiny.engine.studyfile import seconds_of
+
+    return None if text == "none" else BUDGET if text is None else seconds_of(text)
 
 
 def _cells(text: str) -> int | None:
