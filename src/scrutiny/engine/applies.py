@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -12,27 +12,16 @@ from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.registry import check_installed
 
 
-class Obstacle(NamedTuple):
-    """Why something cannot be run."""
-
-    reason: str
-    of_machine: bool = False
-    """Another machine, or this one after an installation, could; so it is looked at again each time."""
-
-
-def obstacle(method: Any, task: TaskCard, data: Dataset) -> Obstacle | None:
+def obstacle(method: Any, task: TaskCard, data: Dataset) -> str | None:
     """The first reason why this cannot be run; None if nothing speaks against it."""
     card: MethodCard = method.card
     try:
         _check_task(task, data)
         _check_fit_of_task(method, card, task)
         _check_data(method, card, data)
-    except NotApplicable as error:
-        return Obstacle(str(error))
-    try:
         check_installed(card)
     except NotApplicable as error:
-        return Obstacle(str(error), of_machine=True)
+        return str(error)
     return None
 
 

@@ -149,6 +149,6 @@ class Conductor:
         self.on_event(replace(event, done=done, total=len(self.runs), seconds_left=self._seconds_left()))
 
     def _seconds_left(self) -> float | None:
+        finished = sum(share for key, share in self.shares.items() if key not in self.left)
         left = sum(self.shares[key] for key in self.left)
-        finished = sum(self.shares.values()) - left
-        return (time.monotonic() - self.started) * left / finished if finished > 0 else None
+        return (time.monotonic() - self.started) * left / finished if finished else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -64,8 +65,8 @@ class Grid:
         Methods that are not ``seeded`` run with the first one only.
     budget
         Seconds that all Runs together may take by the estimate, done ones included, so that the same command always means the same
-        plan; None: no limit. Where it is too small, the most expensive method is left out first. Controls stay, and so does the
-        cheapest of the others.
+        plan; None: no limit. Where it is too small, the method that takes longest to embed is left out first. Controls stay, and so
+        does the quickest of the others.
     """
 
     datasets: tuple[Scored, ...]
@@ -84,7 +85,7 @@ class Planned:
     reason: str
     facts: Mapping[str, Any] = field(repr=False)
     card: MethodCard = field(repr=False)
-    of_machine: bool = False
+    has_split: bool
 
     @property
     def kind(self) -> str:
@@ -165,11 +166,10 @@ def _runs(grid: Grid, scored: Scored, task_name: str) -> Iterator[Planned]:
             card: MethodCard = method.card
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
-            reason, of_machine = found or ("", False)
             data_key = digest_of_json([data.fingerprint, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in grid.seeds if card.seeded else grid.seeds[:1]:
                 spec = _spec(chosen, card, task, data, seed, data_key)
-                yield Planned(spec, state, reason, {**facts, **method_facts(card)}, card, of_machine)
+                yield Planned(spec, state, found or "", {**facts, **method_facts(card)}, card, not task.query_visible)
 
 
 def _roles_read(task: TaskCard, card: MethodCard) -> frozenset[str]:
@@ -202,28 +202,28 @@ def _task_version(task: TaskCard) -> str:
 
 
 def _within_budget(planned: list[Planned], budget: float | None) -> list[Planned]:
-    """Leave out the most expensive method until the rest fits."""
+    """Leave out the method that takes longest to embed until the rest fits."""
     if budget is None:
         return planned
-    costs: dict[str, float] = {}
+    embedding: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     for group in _by_output(run for run in planned if run.state is State.TO_DO):
-        costs[group[0].spec.method] = costs.get(group[0].spec.method, 0.0) + _seconds(group)
-    optional = [run.spec.method for run in planned if run.kind != "control" and run.spec.method in costs]
-    order = sorted(set(optional), key=lambda method: (-costs[method], method))[:-1]
+        embedding[group[0].spec.method] += _seconds_to_embed(group)
+        total[group[0].spec.method] += _seconds(group)
+    controls = {run.spec.method for run in planned if run.kind == "control"}
     dropped: dict[str, str] = {}
-    for method in order:
-        if sum(costs.values()) - sum(costs[m] for m in dropped) <= budget:
+    for method in sorted(embedding.keys() - controls, key=lambda method: (-embedding[method], method))[:-1]:
+        if total.total() - sum(total[m] for m in dropped) <= budget:
             break
-        dropped[method] = (
-            f"left out: about {costs[method]:.0f} s, and all methods together exceed the budget of {budget:.0f} s; raise --budget"
-        )
+        why = f"about {total[method]:.0f} s, and all methods together exceed the budget of {budget:.0f} s; raise --budget"
+        dropped[method] = f"left out: {why}"
     return [_drop(run, dropped) for run in planned]
 
 
 def _drop(run: Planned, dropped: Mapping[str, str]) -> Planned:
     if run.state is not State.TO_DO or run.spec.method not in dropped:
         return run
-    return replace(run, state=State.NOT_APPLICABLE, reason=dropped[run.spec.method], of_machine=True)
+    return replace(run, state=State.NOT_APPLICABLE, reason=dropped[run.spec.method])
 
 
 def _against(store: Store, run: Planned, retry: bool) -> Planned:
@@ -242,8 +242,13 @@ def _by_output(runs: Iterable[Planned]) -> list[list[Planned]]:
     return list(groups.values())
 
 
+def _seconds_to_embed(group: list[Planned]) -> float:
+    """Tasks without a split share one output, those with a split fit on cells of their own."""
+    return group[0].seconds_to_embed * len({run.spec.task if run.has_split else "" for run in group})
+
+
 def _seconds(group: list[Planned]) -> float:
-    return group[0].seconds_to_embed + sum(run.seconds for run in group)
+    return _seconds_to_embed(group) + sum(run.seconds for run in group)
 
 
 def _job(group: list[Planned]) -> Job:

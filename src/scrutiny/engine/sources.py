@@ -1,0 +1,83 @@
+"""Where a data set of a study comes from, and what is done with it before anything is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from scrutiny.core.dataset import Dataset, missing_column
+from scrutiny.core.errors import InputError
+from scrutiny.data.catalog import load as load_from_catalog
+from scrutiny.data.propose import with_proposed_roles
+from scrutiny.data.quality import keep_good
+from scrutiny.data.read import read
+from scrutiny.data.sample import N_CELLS, sample
+
+from .plan import Scored
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, or an entry of the catalogue, and how it is read.
+
+    Attributes
+    ----------
+    path
+        Any file that `scrutiny.data.read.read` knows; a folder of downloads for an entry of the catalogue.
+    catalog
+        Name in the catalogue; '' for a file.
+    labels
+        Columns to score against, one Run each. Cells that lack a value in any of them are left out.
+    roles
+        Further columns: ``{"batch": "donor", "pseudotime": "time"}``.
+    propose
+        Whether roles that nobody named may be taken from columns that look like it. The notes say so.
+    cells
+        A larger data set is sampled to so many; None: all cells.
+    facts
+        What the user knows, e.g. ``{"label_origin": "sorted"}``.
+    """
+
+    path: Path | None = None
+    catalog: str = ""
+    labels: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    layer: str | None = None
+    scale: str | None = None
+    organism: str | None = None
+    propose: bool = False
+    cells: int | None = N_CELLS
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self) -> Scored:
+        """Read, check the columns, leave out bad cells, sample.
+
+        Raises
+        ------
+        InputError
+            If the file or a column is not what it should be.
+        """
+        data = self._with_roles(self._read())
+        labels = self.labels or ((data.roles["label"],) if data.has("label") else ())
+        for column in labels[1:]:
+            data = keep_good(data.with_roles(label=column))
+        data = keep_good(data.with_roles(label=labels[0]) if labels else data)
+        return Scored(sample(data, self.cells) if self.cells is not None else data, labels)
+
+    def _read(self) -> Dataset:
+        if self.catalog:
+            data = load_from_catalog(self.catalog, folder=self.path)
+            return replace(data, name=self.name or data.name)
+        if self.path is None:
+            raise InputError("a data set needs a 'path' or a name in the 'catalog'")
+        return read(self.path, name=self.name, layer=self.layer, scale=self.scale, organism=self.organism)
+
+    def _with_roles(self, data: Dataset) -> Dataset:
+        roles = {**self.roles, **({"label": self.labels[0]} if self.labels else {})}
+        for role, column in [*roles.items(), *(("label", column) for column in self.labels)]:
+            if column not in data.obs:
+                raise InputError(missing_column(data.name, role, column, data.obs.columns))
+        named = replace(data.with_roles(**roles), facts={**data.facts, **self.facts})
+        return with_proposed_roles(named) if self.propose else named

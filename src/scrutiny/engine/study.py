@@ -1,0 +1,217 @@
+"""The Study: a declared grid of data sets x methods x tasks x seeds that plans itself, runs, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from os import cpu_count
+from pathlib import Path
+from typing import Any, Literal
+
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import InputError
+from scrutiny.core.registry import METHODS, METRICS, TASKS, require
+from scrutiny.data.sample import N_CELLS
+
+from .claims import Owner
+from .conduct import Conductor, Event
+from .embedding import Chosen
+from .facts import cells, cells_key, dataset_facts
+from .jobs import Pool, Setting, registered_here
+from .plan import Grid, Plan, Scored, State, make_plan
+from .provenance import commit, library_versions
+from .sources import Source
+from .store import Store
+from .studyfile import read_study_file
+
+OUT = "scrutiny-results"
+BUDGET = 600.0
+"""Seconds of a default plan: minutes, not hours."""
+BASELINES = ("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi")
+CONTROLS = (
+    "control/shuffle",
+    "control/shuffle_within_label",
+    "control/random_projection",
+    "control/label_oracle",
+    "control/batch_only",
+    "control/no_integration",
+)
+WITH_LABELS = ("cell_types", "integration", "label_transfer")
+WITHOUT_LABELS = ("batch_mixing",)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where and how jobs are run. None of it changes what comes out.
+
+    Attributes
+    ----------
+    jobs
+        Child processes at once; for ``engine="dask"`` without a scheduler the workers of a cluster on this machine.
+    threads
+        Threads of each job; None: the cores shared among the jobs.
+    scheduler
+        Address of a Dask scheduler.
+    resources
+        What each job takes of the resources that Dask workers offer.
+    timeout
+        Seconds without a sign of life after which a job is ended; None: no limit. For the local engine.
+    """
+
+    jobs: int = 1
+    threads: int | None = None
+    engine: Literal["local", "dask"] = "local"
+    scheduler: str = ""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise InputError(f"the number of jobs is {self.jobs}; expected at least 1")
+        if self.engine not in ("local", "dask"):
+            raise InputError(f"there is no engine '{self.engine}'; it is 'local' or 'dask'")
+
+    def setting(self, store: Store) -> Setting:
+        threads = self.threads or max(1, (cpu_count() or 1) // self.jobs)
+        return Setting(store.folder, Owner.this_process(), threads, library_versions(), commit(), registered_here())
+
+    def pool(self, datasets: Mapping[str, Dataset], setting: Setting) -> Pool:
+        if self.engine == "local":
+            from .local import LocalPool
+
+            return LocalPool(self.jobs, datasets, setting, timeout=self.timeout)
+        require(("distributed",), "dask", needed_by="the engine 'dask'")
+        from .dask import DaskPool
+
+        return DaskPool(self.jobs, datasets, setting, scheduler=self.scheduler, resources=self.resources)
+
+
+def ignore(event: Event) -> None:
+    """Take no notice of how far a study is."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Data sets x methods x tasks x seeds.
+
+    Attributes
+    ----------
+    datasets
+        Files to read (`Source`), or data in memory, which are taken as they are.
+    methods
+        Names, or `Chosen` with options; by default all baselines and controls.
+    tasks
+        By default those that labels allow, and for data without labels the mixing of batches.
+    seeds
+        For methods that are seeded.
+    budget
+        Seconds that the plan may take by the estimate; None: no limit. See `Grid`.
+    """
+
+    datasets: tuple[Source | Dataset | Scored, ...]
+    methods: tuple[Chosen | str, ...] = BASELINES + CONTROLS
+    tasks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    budget: float | None = None
+    name: str = "study"
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        label: str | tuple[str, ...] = (),
+        batch: str | None = None,
+        cells: int | None = N_CELLS,
+        budget: float | None = BUDGET,
+        **more: Any,
+    ) -> Study:
+        """The default plan for a file. Columns that are not named are proposed, and the notes of the data say so.
+
+        Parameters
+        ----------
+        label, batch
+            Columns; several labels are scored one by one.
+        cells
+            Size of the sample that larger data are cut to; None: all cells.
+        more
+            Further fields of `Source` (``layer``, ``scale``, ``organism``, ``name``, ``facts``).
+        """
+        labels = (label,) if isinstance(label, str) else tuple(label)
+        roles = {**more.pop("roles", {}), **({"batch": batch} if batch is not None else {})}
+        return cls((Source(Path(path), labels=labels, roles=roles, propose=True, cells=cells, **more),), budget=budget)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Study:
+        """The study that a TOML file declares; see `studyfile` for its keys. Raises InputError naming file and key."""
+        return cls(**{"name": Path(path).stem, **read_study_file(path)})
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The study with its data loaded. Raises InputError if a file or a column is not what it should be."""
+        datasets = tuple(_scored(entry) for entry in self.datasets)
+        methods = tuple(Chosen(entry) if isinstance(entry, str) else entry for entry in self.methods)
+        return Grid(datasets, methods, self.tasks or _default_tasks(datasets), self.seeds, self.budget)
+
+    def plan(self, out: str | Path = OUT, *, retry: bool = False) -> Plan:
+        """What would run, what is done, what cannot and why; nothing is run or written. ``retry``: do again what failed before."""
+        return make_plan(self.grid, Store(out), retry=retry)
+
+    def run(self, out: str | Path = OUT, *, retry: bool = False, on_event: Callable[[Event], None] = ignore, **workers: Any) -> Store:
+        """Do what is to do and keep it in the folder ``out``; called again it goes on where it was stopped.
+
+        Parameters
+        ----------
+        retry
+            Whether Runs that failed before are tried again.
+        on_event
+            Called with every `Event`, for a progress bar.
+        workers
+            Fields of `Workers`: ``jobs``, ``threads``, ``engine``, ``scheduler``, ``resources``, ``timeout``.
+
+        Raises
+        ------
+        InputError
+            If the study names something that does not exist.
+        StoreError
+            If ``out`` cannot be written; what was recorded before is kept.
+        """
+        store, place = Store(out), Workers(**workers)
+        plan = self.plan(out, retry=retry)
+        self._keep_facts(store, plan)
+        if plan.of(State.TO_DO):
+            setting = place.setting(store)
+            conductor = Conductor(plan, store, setting.owner, on_event)
+            conductor.carry_out(place.pool({scored.name: scored.data for scored in self.grid.datasets}, setting))
+        return store
+
+    def _keep_facts(self, store: Store, plan: Plan) -> None:
+        store.check_writable()
+        grid = self.grid
+        for scored in grid.datasets:
+            columns = scored.label_columns
+            store.put_cells(cells_key(scored.data, columns), cells(scored.data, columns))
+        for run in plan.of(State.NOT_APPLICABLE):
+            store.skip(run.as_run())
+        tasks = {name: TASKS.get(name).card for name in grid.tasks}
+        metrics = {name: METRICS.get(name).card for card in tasks.values() for name in card.metrics}
+        store.add_study(
+            {
+                "datasets": {scored.name: dataset_facts(scored.data, scored.label_columns) for scored in grid.datasets},
+                "methods": {chosen.name: asdict(METHODS.get(chosen.name).card) for chosen in grid.methods},
+                "tasks": {name: asdict(card) for name, card in tasks.items()},
+                "metrics": {name: asdict(card) for name, card in metrics.items()},
+            }
+        )
+
+
+def _scored(entry: Source | Dataset | Scored) -> Scored:
+    if isinstance(entry, Source):
+        return entry.load()
+    return Scored(entry) if isinstance(entry, Dataset) else entry
+
+
+def _default_tasks(datasets: tuple[Scored, ...]) -> tuple[str, ...]:
+    """All that labels allow; where a data set has none these are recorded as not applicable, so that the report says what is lacking."""
+    return WITH_LABELS if all(scored.label_columns for scored in datasets) else WITH_LABELS + WITHOUT_LABELS
