@@ -18,33 +18,36 @@ ROUNDING = 32 * float(np.finfo(np.float32).eps)
 
 
 class Points(NamedTuple):
-    """Cells ready for distances by matrix products.
-
-    Products lose digits where points lie far from the origin, so the mean is taken away first (in float64). One product gives the
-    squared distances: with ``left`` = (-2x, |x|², 1) and ``right`` = (y, 1, |y|²), left @ right.T = |x - y|².
-    """
+    """Cells ready for distances by matrix products, which lose digits far from the origin, so the mean is taken away first."""
 
     raw: NDArray[np.floating]
     """(n_cells, n_dims) as given, for exact distances of single pairs."""
-    left: NDArray[np.float32]
-    """(n_cells, n_dims + 2)."""
-    right: NDArray[np.float32]
-    """(n_cells, n_dims + 2)."""
+    factors: NDArray[np.float32]
+    """(n_cells, n_dims + 2): centred point, 1, squared length."""
     squares: NDArray[np.float32]
-    """(n_cells,) squared distance from the mean."""
+    """(n_cells,) squared length of the centred point."""
 
 
 def points_of(embedding: NDArray[np.floating]) -> Points:
     """Points of an embedding (n_cells, n_dims)."""
-    centred = (embedding - embedding.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    n_cells, n_dims = embedding.shape
+    factors = np.ones((n_cells, n_dims + 2), np.float32)
+    centred = factors[:, :n_dims]
+    np.subtract(embedding, embedding.mean(axis=0, dtype=np.float64), out=centred, casting="same_kind")
     squares = np.einsum("ij,ij->i", centred, centred)
-    ones = np.ones_like(squares)
-    return Points(embedding, np.column_stack([-2 * centred, squares, ones]), np.column_stack([centred, ones, squares]), squares)
+    factors[:, -1] = squares
+    return Points(embedding, factors, squares)
 
 
 def squared_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[np.integer] | None = None) -> NDArray[np.float32]:
-    """Squared distances (n_rows, n_columns) between cells (columns None: to all), off by at most `ROUNDING`; may be below 0."""
-    return points.left[rows] @ (points.right if columns is None else points.right[columns]).T
+    """Squared distances (n_rows, n_columns) between cells (columns None: to all), off by at most `ROUNDING`; may be below 0.
+
+    One product makes them: (-2x, |x|², 1) @ (y, 1, |y|²) = |x - y|².
+    """
+    left = points.factors[rows]
+    left[:, :-2] *= -2
+    left[:, -2:] = left[:, [-1, -2]]
+    return left @ (points.factors if columns is None else points.factors[columns]).T
 
 
 def exact_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:

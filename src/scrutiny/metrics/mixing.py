@@ -91,7 +91,7 @@ def shares(indices: NDArray[np.integer], of: Categories, weights: NDArray[np.flo
 
 def lisi(indices: NDArray[np.integer], weights: NDArray[np.floating], of: Categories) -> NDArray[np.float64]:
     """Local inverse Simpson index (n_cells,): the effective number of categories among the weighted neighbours, from 1 to all."""
-    return 1 / np.square(shares(indices, of, weights)).sum(axis=1)
+    return np.clip(1 / np.square(shares(indices, of, weights)).sum(axis=1), 1, of.n)
 
 
 def scaled_mixing(values: NDArray[np.float64], n: int, facts: dict[str, Any]) -> Measured:
@@ -211,4 +211,5 @@ def batch_entropy(neighbors: Neighbors, batch: NDArray[Any]) -> Measured:
     nearest = neighbors.first(N_NEIGHBORS)
     share = shares(nearest.indices, by_batch)
     entropy = -np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0).sum(axis=1) / np.log(by_batch.n)
+    entropy = np.clip(entropy, 0, 1)
     return Measured(float(entropy.mean()), per_cell=entropy, details={"k": nearest.k} | neighbors.facts)

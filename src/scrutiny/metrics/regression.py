@@ -120,7 +120,7 @@ def explained_share(embedding: NDArray[np.floating], groups: Categories, *, n_co
         total += float(np.square(scores).sum())
     if total <= len(embedding) * np.finfo(np.float32).eps ** 2 * float(np.square(mean).sum()):
         raise NotApplicable(f"all {len(embedding)} cells have the same embedding, so there is no variance to explain")
-    return float((np.square(sums) / groups.sizes[:, None]).sum() / total)
+    return min(1.0, float((np.square(sums) / groups.sizes[:, None]).sum() / total))
 
 
 def _centred(embedding: NDArray[np.floating], mean: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:

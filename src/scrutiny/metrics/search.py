@@ -115,7 +115,7 @@ def _lists_of(points: Points) -> Lists:
     """Deal the cells into lists by k-means on 64 cells a list."""
     from sklearn.cluster import MiniBatchKMeans
 
-    centred, n_cells = points.right[:, :-2], len(points.raw)
+    centred, n_cells = points.factors[:, :-2], len(points.raw)
     n_lists = n_cells // CELLS_PER_LIST
     some = np.random.default_rng(0).choice(n_cells, min(64 * n_lists, n_cells), replace=False)
     kmeans = MiniBatchKMeans(n_lists, random_state=0, batch_size=4096, max_iter=20, n_init=1).fit(centred[np.sort(some)])
