@@ -40,6 +40,6 @@ def embed(data: Dataset, method: str, *, options: Mapping[str, Any] | None = Non
     chosen = Chosen(method, options or {})
     found = obstacle(chosen.make(), ASKED, data)
     if found is not None:
-        raise NotApplicable(found.reason)
+        raise NotApplicable(found)
     blind = data.hide("label")
     return request(chosen, seed, Problem(blind, blind, {}), data).make(measured=False).output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -205,15 +205,15 @@ def _within_budget(planned: list[Planned], budget: float | None) -> list[Planned
     """Leave out the method that takes longest to embed until the rest fits."""
     if budget is None:
         return planned
-    embedding: Counter[str] = Counter()
-    total: Counter[str] = Counter()
+    embedding: dict[str, float] = defaultdict(float)
+    total: dict[str, float] = defaultdict(float)
     for group in _by_output(run for run in planned if run.state is State.TO_DO):
         embedding[group[0].spec.method] += _seconds_to_embed(group)
         total[group[0].spec.method] += _seconds(group)
     controls = {run.spec.method for run in planned if run.kind == "control"}
     dropped: dict[str, str] = {}
     for method in sorted(embedding.keys() - controls, key=lambda method: (-embedding[method], method))[:-1]:
-        if total.total() - sum(total[m] for m in dropped) <= budget:
+        if sum(total.values()) - sum(total[m] for m in dropped) <= budget:
             break
         why = f"about {total[method]:.0f} s, and all methods together exceed the budget of {budget:.0f} s; raise --budget"
         dropped[method] = f"left out: {why}"
