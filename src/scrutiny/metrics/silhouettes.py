@@ -85,9 +85,6 @@ def _per_stratum(
     return means, squares / np.maximum(n - 1, 1) / np.maximum(n, 1) * (1 - n / sizes)
 
 
-SAMPLED = "Above 50,000 cells: 20,000 of them against all, stratified by label, with the standard error in the details."
-
-
 @metric(
     MetricCard(
         name="asw_label",
