@@ -14,8 +14,8 @@ LEIDEN_ITERATIONS = 3
 """After two the modularity is settled to four digits; the third is what finds clusters of a handful of cells, so rare labels."""
 
 LOUVAIN_STARTS = 5
-"""Louvain depends on the order in which it visits the cells: of single runs on one graph the best NMI spreads by 0.015, of the best
-of five by 0.003."""
+"""Louvain depends on the order in which it visits the cells. The best of five reaches the modularity of the other engines; it does not
+settle which of two almost equally good partitions is found, so scores of it keep a spread (see docs/METRICS.md)."""
 
 
 class Partition(NamedTuple):

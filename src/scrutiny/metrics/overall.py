@@ -33,7 +33,7 @@ SAME_FOR_ALL = "A part that fails makes this fail; the parts used are in the det
     )
 )
 def avg_bio(nmi_louvain: float, ari_louvain: float, asw_label: float) -> float:
-    """AvgBIO of the zero-shot paper."""
+    """Mean of two clustering scores and the silhouette, as the zero-shot paper has it."""
     return (nmi_louvain + ari_louvain + asw_label) / 3
 
 
