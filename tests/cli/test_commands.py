@@ -11,6 +11,7 @@ import pytest
 from scipy import sparse
 
 CLUSTERS, GENES, CELLS = 3, 60, 90
+COLUMNS = ("--label", "cell_type", "--batch", "donor")
 
 
 def scrutiny(*arguments, cwd=None):
@@ -40,7 +41,7 @@ def cells(tmp_path_factory):
 def results(cells, tmp_path_factory):
     """A finished run of two baselines beside all controls."""
     out = tmp_path_factory.mktemp("run") / "results"
-    code, said, errors = scrutiny("run", cells, "--label", "cell_type", "--batch", "donor", "--methods", "hvg_pca,depth", "-o", out, "-j", 2)
+    code, said, errors = scrutiny("run", cells, *COLUMNS, "--methods", "hvg_pca,depth", "-o", out, "-j", 2)
     assert code == 0, said + errors
     return out, said
 
@@ -64,14 +65,14 @@ def test_run_says_a_verdict_and_writes_a_report(results):
 def test_the_same_command_again_runs_nothing(results, cells):
     out, _ = results
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "runs").iterdir())
-    code, said, _ = scrutiny("run", cells, "--label", "cell_type", "--batch", "donor", "--methods", "hvg_pca,depth", "-o", out)
+    code, said, _ = scrutiny("run", cells, *COLUMNS, "--methods", "hvg_pca,depth", "-o", out)
     assert code == 0 and "[1/" not in said
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (out / "runs").iterdir()) == before
 
 
 def test_plan_runs_nothing_and_knows_what_is_done(results, cells, tmp_path):
     out, _ = results
-    options = ("--label", "cell_type", "--batch", "donor", "--methods", "hvg_pca,harmony")
+    options = (*COLUMNS, "--methods", "hvg_pca,harmony")
     code, said, _ = scrutiny("plan", cells, *options, "-o", out)
     assert code == 0 and "done" in said and "harmony embeds all cells at once" in said
     scrutiny("plan", cells, *options, "-o", tmp_path / "new")
@@ -89,7 +90,7 @@ def test_report_joins_folders_and_writes_the_table(results, tmp_path):
 
 def test_score_gives_a_row_a_metric_beside_its_controls(cells, tmp_path):
     table_path = tmp_path / "scores.parquet"
-    code, said, errors = scrutiny("score", cells, "--embedding", "X_mine", "--label", "cell_type", "--batch", "donor", "-o", table_path)
+    code, said, errors = scrutiny("score", cells, "--embedding", "X_mine", *COLUMNS, "-o", table_path)
     assert code == 0, said + errors
     table = pd.read_parquet(table_path).set_index(["task", "metric"])
     purity = table.loc[("cell_types", "knn_purity")]

@@ -10,10 +10,13 @@ if TYPE_CHECKING:
 
 def plain_table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     """An empty table with a bold title; columns named in ``right`` are aligned there, names are not wrapped."""
+    from typing import Literal
+
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "method", "metric"), justify="right" if column in right else "left")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "method", "metric"), justify=justify)
     return table

@@ -101,7 +101,7 @@ class Evidence:
     def _make(self, name: str) -> Any:
         source = _source(name)
         if source is None:
-            raise NotApplicable(f"needs '{name}', which this task does not give here (it gives {sorted(self._given)})")
+            raise NotApplicable(f"needs '{name}', which these data do not give (they give {', '.join(sorted(self._given))})")
         return self.call(source)
 
     def _applies(self, name: str) -> bool:
