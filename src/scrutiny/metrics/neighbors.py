@@ -30,8 +30,10 @@ def neighbors(embedding: NDArray[np.floating]) -> Neighbors:
     Raises
     ------
     NotApplicable
-        If there are fewer than 3 cells.
+        If there are fewer than 3 cells, or all are the same: the order of the file would then pick the neighbours.
     """
+    if (embedding == embedding[:1]).all():
+        raise NotApplicable(f"all {len(embedding)} cells have the same embedding, so none is nearer than another")
     return nearest(embedding, N_NEIGHBORS)
 
 
