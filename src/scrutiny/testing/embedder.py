@@ -19,7 +19,7 @@ from scrutiny.data.synth import planted
 from scrutiny.metrics.neighbors import nearest
 
 from .checks import CheckResult, run_checks
-from .witness import data_untouched, generators_untouched
+from .witness import data_untouched, fresh, generators_untouched
 
 TOLERANCE = 1e-3
 """Largest difference between vectors that count as the same, as a share of the standard deviation of all values."""
@@ -41,7 +41,7 @@ class EmbedderTrial:
     def shown(self, data: Dataset, *hidden: str) -> Dataset:
         """The data as the engine hands them over: with the columns that the card reads and the array that the method asks for."""
         array = getattr(self.make(), "obsm_key", None)
-        left = data.hide(*(role for role in data.roles if role not in self.card.reads or role in hidden))
+        left = fresh(data).hide(*(role for role in data.roles if role not in self.card.reads or role in hidden))
         return replace(left, obsm={name: values for name, values in data.obsm.items() if name == array})
 
     def fit(self, given: Dataset, *, seed: int = 0) -> Any:
@@ -149,7 +149,7 @@ def check_blind_to_labels(trial: EmbedderTrial) -> None:
     """Were the labels left in the data, they would change nothing: those of the query, and without supervision all of them."""
     if trial.card.kind == "control":
         raise NotApplicable("controls are shown the truth")
-    data = trial.data
+    data = fresh(trial.data)
     column = data.roles["label"]
     shuffled = data.obs[column].to_numpy()[np.random.default_rng(3).permutation(data.n_cells)]
     other = replace(data, obs=data.obs.assign(**{column: shuffled}))
@@ -217,7 +217,8 @@ def check_embedder(
 
 def example_cells(card: MethodCard) -> Dataset:
     """Made-up counts with labels and batches, of the first organism that a card names."""
-    organism = sorted(card.organisms)[0] if card.organisms else "unknown"
+    organisms = getattr(card, "organisms", None)  # what is no card is for `check_card` to tell
+    organism = sorted(organisms)[0] if organisms else "unknown"
     return replace(planted(90, 60, label_effect=1.5), organism=organism)
 
 

@@ -86,6 +86,7 @@ def check_value(trial: MetricTrial) -> None:
 
 def check_degenerate(trial: MetricTrial) -> None:
     """Data of which nothing can be said are not applicable, with a reason; never NaN and no other error."""
+    _ = trial.base  # a metric that cannot be computed at all has not been tried
     for where, changed in _degenerate(trial.given):
         found = _value_or_none(trial, **changed)
         if found is not None:

@@ -21,7 +21,7 @@ from scrutiny.data.synth import planted
 from scrutiny.methods.linear import HvgPca
 
 from .checks import CheckResult, run_checks
-from .witness import data_untouched, generators_untouched
+from .witness import data_untouched, fresh, generators_untouched
 
 VERBS = ("embed",)
 
@@ -38,14 +38,14 @@ class TaskTrial:
         return self.make().card
 
     def pose(self, data: Dataset | None = None, *, seed: int = 0) -> Problem:
-        return self.make().pose(self.data if data is None else data, np.random.default_rng(seed))
+        return self.make().pose(fresh(self.data) if data is None else data, np.random.default_rng(seed))
 
     def evidence(self, problem: Problem, values: NDArray[np.float32] | None = None) -> dict[str, Any]:
         """What the task and its context give for an embedding of the query, by default principal components of the training cells."""
         task = self.make()
         vectors = HvgPca(n_dims=10).fit(problem.train, seed=0).embed(problem.query).values if values is None else values
         output = CellEmbedding(vectors, problem.query.cell_ids)
-        return {**task.context(self.data), **task.evidence(output, problem)}
+        return {**task.context(fresh(self.data)), **task.evidence(output, problem)}
 
 
 def check_card(trial: TaskTrial) -> None:
@@ -95,7 +95,10 @@ def check_evidence(trial: TaskTrial) -> None:
     n_cells = problem.query.n_cells
     odd = {name: len(array) for name, array in given.items() if isinstance(array, np.ndarray) and len(array) != n_cells}
     assert not odd, f"arrays of another length than the {n_cells} cells of the query: {odd}"
-    value = Evidence(given)[trial.card.primary]
+    try:
+        value = Evidence(given)[trial.card.primary]
+    except NotApplicable as error:
+        raise AssertionError(f"the primary metric {trial.card.primary} cannot be computed: {error}") from error
     assert np.isfinite(value), f"the primary metric gave {value}"
 
 
@@ -137,9 +140,11 @@ def check_posed_alike(trial: TaskTrial) -> None:
 
 def check_nothing_else_touched(trial: TaskTrial) -> None:
     """The data and the global random generators are as they were."""
-    trial.evidence(trial.pose())  # what a first import does to them is not the task's doing
-    with data_untouched(trial.data), generators_untouched():
-        trial.evidence(trial.pose())
+    trial.evidence(trial.pose())  # what a first import does to the generators is not the task's doing
+    given = fresh(trial.data)
+    with data_untouched(given), generators_untouched():
+        trial.evidence(trial.pose(given))
+        trial.make().context(given)
 
 
 def check_roles_are_needed(trial: TaskTrial) -> None:
