@@ -101,8 +101,8 @@ def tidy(*comparisons: Made, seed: int = 0) -> pd.DataFrame:
                         kind=kind,
                         seed=s,
                         value=float(cells[:, j].mean() + added),
-                        replicates_kept=list(kept[:, j] + added),
-                        replicates_held=list(held[:, j] + added),
+                        replicates_kept=None if kind == "control" else list(kept[:, j] + added),
+                        replicates_held=None if kind == "control" else list(held[:, j] + added),
                     )
                 )
         rows += [row(made, **values) for values in made.extra]

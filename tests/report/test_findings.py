@@ -69,7 +69,11 @@ def test_scr001_on_the_published_row_of_a_misaligned_embedding():
 
 def test_scr002_below_a_random_projection():
     found = [f for f in findings(tidy(Made(CHEAP | {"weak": ("baseline", 0.4)}))) if f.code == "SCR002"]
-    assert [f.title for f in found] == ["weak scores below control/random_projection"]
+    assert [f.title for f in found] == ["Below control/random_projection: weak"]
+
+
+def test_scr002_says_nothing_of_integration_where_noise_mixes_well():
+    assert "SCR002" not in codes(tidy(Made(CHEAP | {"weak": ("baseline", 0.4)}, task="integration")))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_scr007_failed_and_not_applicable_with_reasons():
         {"method": "harmony", "metric": "kbet", "status": "not_applicable", "value": np.nan, "reason": "one batch only"},
     ]
     found = [f for f in findings(tidy(Made(CHEAP, extra=lost))) if f.code == "SCR007"]
-    assert [(f.severity, f.title) for f in found] == [("caution", "scvi: failed"), ("note", "kbet: does not apply here")]
+    assert [(f.severity, f.title) for f in found] == [("caution", "Failed: scvi"), ("note", "Not applicable: kbet")]
     assert "out of memory" in found[0].evidence and "one batch only" in found[1].evidence
 
 

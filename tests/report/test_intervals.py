@@ -7,7 +7,8 @@ from made_tables import deal
 from scipy import stats
 
 from scrutiny.core.errors import NotApplicable
-from scrutiny.report.intervals import FOLDS, against_best, holm, interval
+from scrutiny.engine.resample import N_FOLDS
+from scrutiny.report.intervals import against_best, holm, interval
 
 TRIALS = 400
 
@@ -43,7 +44,7 @@ def test_one_deal_by_hand():
     found = interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
     error = np.sqrt(4 * 2.0)  # (n - d) / d = 4, mean squared deviation = 2
     assert found.standard_error == pytest.approx(error)
-    assert found.degrees_of_freedom == FOLDS - 1
+    assert found.degrees_of_freedom == N_FOLDS - 1
     assert (found.low, found.high) == pytest.approx((3 - 2.7764451 * error, 3 + 2.7764451 * error))  # t quantile from tables, 4 df
 
 
@@ -71,9 +72,30 @@ def test_the_rival_is_chosen_on_the_cells_that_are_not_compared():
 
 def test_replicates_without_a_value_are_left_out():
     nan = np.nan
-    kept = pd.DataFrame({"m": [0.5, 0.6, 0.5, 0.6, nan, 0.5], "a": [0.4, 0.4, 0.4, 0.4, 0.4, nan], "b": [0.1] * 6})
-    held = pd.DataFrame({"m": [nan] * 6, "a": [0.9, 0.9, nan, 0.9, 0.9, 0.9], "b": [0.2] * 6})
-    assert against_best("m", ["a", "b"], kept, held).chosen == {"a": 4, "b": 2}
+    kept = pd.DataFrame({"m": [0.5, 0.6, 0.5, 0.6, nan, 0.5], "a": [0.4] * 6, "b": [0.1] * 6, "never": [nan] * 6})
+    held = pd.DataFrame({"m": [nan] * 6, "a": [0.9, 0.1, 0.9, 0.9, 0.9, 0.9], "b": [0.2] * 6, "never": [0.9] * 6})
+    found = against_best("m", ["a", "b", "never"], kept, held)
+    assert found.chosen == {"a": 4, "b": 1}
+    assert found.difference.estimate == pytest.approx((0.1 + 0.5 + 0.1 + 0.2 + 0.1) / 5)
+
+
+def test_against_one_rival_it_is_the_paired_difference():
+    rng = np.random.default_rng(3)
+    kept, held = (pd.DataFrame(part, columns=["m", "a"]) for part in deal(rng.standard_normal((60, 2)), 3, rng))
+    assert against_best("m", ["a"], kept, held).difference == interval((kept["m"] - kept["a"]).to_numpy())
+
+
+def test_many_equal_rivals_do_not_hide_a_difference():
+    """The choice among rivals is noise that replicates average out: more of them must not widen the interval."""
+    rng = np.random.default_rng(4)
+    cells = rng.standard_normal((200, 1)) + 0.8 * rng.standard_normal((200, 8)) + 0.3 * (np.arange(8) == 0)
+    names = [f"m{i}" for i in range(8)]
+    few, many = (
+        against_best("m0", names[1:], *(pd.DataFrame(part, columns=names) for part in deal(cells, repeats, rng))).difference
+        for repeats in (4, 20)
+    )
+    assert many.low > 0
+    assert many.standard_error < 1.3 * few.standard_error
 
 
 def test_too_few_replicates_are_said_to_be():

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from scrutiny.core.cards import Kind
 from scrutiny.core.scores import Status
 
+NAMED_BY = {"precomputed": "key"}
+"""Method to the option that is its name to the reader."""
+
 
 class Key(NamedTuple):
     """What a comparison is about. ``label_column`` is '' where no label was used."""
@@ -145,23 +148,31 @@ def comparisons(table: pd.DataFrame) -> list[Comparison]:
 
 
 def with_display_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Tell methods apart that ran with several sets of options: ``precomputed`` becomes ``precomputed (key=X_mine)``.
+    """Tell methods apart that ran with several sets of options, and call ready-made arrays by their names.
 
-    The index must be unique. The registered name stays in the column ``registered``.
+    ``scvi`` becomes ``scvi (n_latent=30)`` where another ``scvi`` ran too; ``precomputed`` becomes ``X_mine``. The registered name
+    stays in the column ``registered``. The index must be unique.
     """
     options = table["method_options"].fillna("{}").map(_parsed)
-    names = pd.Series(table["method"].to_numpy(), index=table.index)
-    for method, found in options.groupby(names):
-        sets = {json.dumps(o, sort_keys=True, default=str) for o in found}
-        if len(sets) > 1:
-            varied = {key for o in found for key in o if len({json.dumps(p.get(key), default=str) for p in found}) > 1}
-            names.loc[found.index] = [_with_options(str(method), o, varied) for o in found]
+    names = pd.Series([_own_name(m, o) for m, o in zip(table["method"], options)], index=table.index, dtype=object)
+    for name, found in options.groupby(names):
+        varied = {key for o in found for key in o if len({_text(other.get(key)) for other in found}) > 1}
+        if varied:
+            names.loc[found.index] = [_with_options(str(name), o, varied) for o in found]
     return table.assign(registered=table["method"], method=names)
+
+
+def _own_name(method: str, options: Mapping[str, object]) -> str:
+    return str(options[NAMED_BY[method]]) if NAMED_BY.get(method) in options else method
 
 
 def _parsed(options: object) -> dict[str, object]:
     loaded = json.loads(options) if isinstance(options, str) else options
     return dict(loaded) if isinstance(loaded, Mapping) else {}
+
+
+def _text(option: object) -> str:
+    return json.dumps(option, sort_keys=True, default=str)
 
 
 def _with_options(method: str, options: Mapping[str, object], varied: set[str]) -> str:

@@ -137,6 +137,19 @@ def sampled(case: DataCase) -> Iterator[Finding]:
         )
 
 
+def label_tuned(case: DataCase) -> Iterator[Finding]:
+    """SCR009: a parameter of a metric was picked by looking at the labels."""
+    tuned = sorted({m for c in case.comparisons for m in c.values if bool(c.metrics.at[m, "label_tuned"])})
+    if tuned:
+        yield Finding(
+            "SCR009",
+            "note",
+            "Some scores are tuned on the labels",
+            f"{listing(tuned, most=12)}: the clustering resolution is the one that agrees best with the labels.",
+            "Read them as optimistic, for all methods alike; the k-means scores beside them are not tuned.",
+        )
+
+
 def tiny_labels(case: DataCase) -> Iterator[Finding]:
     """SCR011: labels with so few cells that chance moves the scores."""
     for column, counts in case.facts.label_counts.items():
@@ -158,7 +171,7 @@ def planted(case: DataCase) -> Iterator[Finding]:
             "SCR012",
             "note",
             "Part of the truth is planted",
-            f"{case.facts.planted.rstrip('.')}.",
+            f"Planted: {case.facts.planted.rstrip('.')}.",
             "Use this to see whether methods and metrics behave, not to conclude anything on real batches.",
         )
 
@@ -188,4 +201,4 @@ def one_batch(case: DataCase) -> Iterator[Finding]:
         )
 
 
-DATA_CHECKS = (leakage, confounded, label_origin, sampled, tiny_labels, planted, no_labels, one_batch)
+DATA_CHECKS = (leakage, confounded, label_origin, sampled, label_tuned, tiny_labels, planted, no_labels, one_batch)

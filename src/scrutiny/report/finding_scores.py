@@ -6,20 +6,26 @@ from collections.abc import Iterator
 
 from scrutiny.core.scores import Status
 
-from .finding import Finding, ScoredCase
+from .finding import Finding, ScoredCase, Severity
 from .table import coverage
 from .verdict import MARGIN, NOISE, paired
 from .words import listing, number
 
+OF_LABELS = ("cell types", "annotation")
 AT_CHANCE = 0.05
 """Scaled value up to which a label metric counts as no better than shuffled cells."""
+COVERAGE: dict[str, tuple[str, Severity, str]] = {
+    Status.FAILED: ("Failed", "caution", "Run the same command again with --retry; the reason is the error as it was raised."),
+    Status.NOT_APPLICABLE: ("Not applicable", "note", "It is left out, not counted as zero. Compare only what both methods have."),
+}
+"""Status to word, severity and advice."""
 TRIVIAL = ("depth", "control/random_projection")
 
 
 def misaligned(case: ScoredCase) -> Iterator[Finding]:
     """SCR001: at least half of a method's label metrics are at or below the shuffled control."""
     cards = case.comparison.metrics
-    of_labels = cards.index[cards["family"].isin(["cell types", "annotation"]) & (cards["floor"] == NOISE)]
+    of_labels = cards.index[cards["family"].isin(OF_LABELS) & (cards["floor"] == NOISE)]
     rows = case.scaled[case.scaled["metric"].isin(of_labels) & case.scaled["scaled"].notna()]
     for method in case.comparison.contenders:
         own = rows[rows["method"] == method]
@@ -38,24 +44,28 @@ def misaligned(case: ScoredCase) -> Iterator[Finding]:
 
 
 def below_trivial(case: ScoredCase) -> Iterator[Finding]:
-    """SCR002: a method loses against depth or a random projection on the primary metric."""
-    if not case.comparison.key.label_column:
+    """SCR002: methods lose against depth or a random projection on a primary metric of labels."""
+    comparison, values = case.comparison, case.comparison.primary_values
+    if comparison.metrics.at[comparison.primary, "family"] not in OF_LABELS:
         return
-    values = case.comparison.primary_values
     for trivial in (t for t in TRIVIAL if t in values):
-        for method in (m for m in case.comparison.contenders if m not in TRIVIAL):
-            difference = paired(case.comparison, method, trivial)
-            gap = values[method] - values[trivial]
-            if (difference.high < 0) if difference else (gap < -MARGIN):
-                tested = f", 95% interval of the difference {number(difference.low)} to {number(difference.high)}" if difference else ""
-                yield Finding(
-                    "SCR002",
-                    "problem",
-                    f"{method} scores below {trivial}",
-                    f"{case.comparison.primary}: {method} {number(values[method], digits=3)}, "
-                    f"{trivial} {number(values[trivial], digits=3)}{tested}.",
-                    f"Do not use {method} here: something that knows no biology does better. Check its input scale and gene names first.",
-                )
+        losers = [m for m in comparison.contenders if m not in TRIVIAL and _loses(case, m, trivial)]
+        if losers:
+            shown = [f"{method} {number(comparison.value(method, comparison.primary), digits=3)}" for method in losers]
+            yield Finding(
+                "SCR002",
+                "problem",
+                f"Below {trivial}: {listing(losers)}",
+                f"{comparison.primary}: {trivial} {number(comparison.value(trivial, comparison.primary), digits=3)}, {listing(shown)}.",
+                "Something that knows no biology does better. Check the input scale and the gene names; do not use these here.",
+            )
+
+
+def _loses(case: ScoredCase, method: str, trivial: str) -> bool:
+    """Surely where there is a paired interval, by more than the margin where there is none (controls have no replicates)."""
+    difference = paired(case.comparison, method, trivial)
+    gap = case.comparison.primary_values[method] - case.comparison.primary_values[trivial]
+    return difference.high < 0 if difference else bool(gap < -MARGIN)
 
 
 def within_seeds(case: ScoredCase) -> Iterator[Finding]:
@@ -79,34 +89,13 @@ def within_seeds(case: ScoredCase) -> Iterator[Finding]:
 def incomplete(case: ScoredCase) -> Iterator[Finding]:
     """SCR007: methods or metrics that failed or do not apply, with the reasons."""
     table = coverage(case.comparison)
-    for status, severity, what in ((Status.FAILED, "caution", "failed"), (Status.NOT_APPLICABLE, "note", "does not apply here")):
-        for reason, rows in table[table["status"] == status].groupby("reason", sort=False):
-            names = [f"{r.method}" if not r.metric else f"{r.metric} of {r.method}" for r in rows.itertuples()]
-            whole = rows[rows["metric"] == ""]["method"]
-            subject = listing(list(whole), most=4) if len(whole) else listing(sorted(set(rows["metric"])), most=4)
-            yield Finding(
-                "SCR007",
-                severity,  # type: ignore[arg-type]
-                f"{subject}: {what}",
-                f"{reason} ({listing(names)})" if len(whole) < len(rows) else f"{reason}",
-                "It is left out, not counted as zero. Compare only what both methods have."
-                if status == Status.NOT_APPLICABLE
-                else "Run the same command again to retry it; the reason above is the error as it was raised.",
-            )
-
-
-def label_tuned(case: ScoredCase) -> Iterator[Finding]:
-    """SCR009: a parameter of the metric was picked by looking at the labels."""
-    cards = case.comparison.metrics
-    tuned = [m for m in cards.index if bool(cards.at[m, "label_tuned"]) and m in case.comparison.values]
-    if tuned:
-        yield Finding(
-            "SCR009",
-            "note",
-            "Some scores are tuned on the labels",
-            f"{listing(tuned)}: the clustering resolution is the one that agrees best with the labels.",
-            "Read them as optimistic, for all methods alike; the k-means scores beside them are not tuned.",
-        )
+    for (status, reason, is_whole), rows in table.groupby(["status", "reason", table["metric"] == ""], sort=False):
+        methods = list(dict.fromkeys(rows["method"]))
+        of_all = len(methods) == (case.comparison.rows["method"].nunique() if is_whole else len(case.comparison.values))
+        subject = ("every method" if of_all else listing(methods)) if is_whole else listing(sorted({*rows["metric"]}))
+        where = f" ({listing(methods)})" if not is_whole and not of_all else ""
+        word, severity, advice = COVERAGE[str(status)]
+        yield Finding("SCR007", severity, f"{word}: {subject}", f"{reason}{where}", advice)
 
 
 def noise_wins(case: ScoredCase) -> Iterator[Finding]:
@@ -142,4 +131,4 @@ def untested(case: ScoredCase) -> Iterator[Finding]:
         )
 
 
-SCORE_CHECKS = (misaligned, below_trivial, within_seeds, incomplete, label_tuned, noise_wins, untested)
+SCORE_CHECKS = (misaligned, below_trivial, within_seeds, incomplete, noise_wins, untested)

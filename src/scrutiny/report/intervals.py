@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from scrutiny.core.errors import NotApplicable
+from scrutiny.engine.resample import N_FOLDS
 
-FOLDS = 5
-"""Folds that the cells are dealt into; a replicate leaves one out."""
 LEVEL = 0.95
 FEWEST_REPLICATES = 4
 """Fewer than this many usable replicates give no interval."""
@@ -55,8 +54,8 @@ class AgainstBest:
 def interval(replicates: NDArray[np.float64], *, centre: float | None = None) -> Interval:
     """Delete-d jackknife interval.
 
-    With d of n cells left out of each replicate, SE = sqrt((n - d) / d * mean((x_i - mean x)^2)); here (n - d) / d = FOLDS - 1.
-    The quantile is Student's with FOLDS - 1 degrees of freedom for each time the cells were dealt.
+    With d of n cells left out of each replicate, SE = sqrt((n - d) / d * mean((x_i - mean x)^2)); here (n - d) / d = N_FOLDS - 1.
+    The quantile is Student's with N_FOLDS - 1 degrees of freedom for each time the cells were dealt.
 
     Parameters
     ----------
@@ -74,42 +73,47 @@ def interval(replicates: NDArray[np.float64], *, centre: float | None = None) ->
     ----------
     Shao and Wu, Ann Stat 17:1176 (1989), a general theory for jackknife variance estimation.
     """
-    usable = replicates[np.isfinite(replicates)]
-    if len(usable) < FEWEST_REPLICATES:
-        raise NotApplicable(f"an interval needs {FEWEST_REPLICATES} replicates; {len(usable)} of {len(replicates)} have a value")
-    mean = float(usable.mean())
-    error = float(np.sqrt((FOLDS - 1) * np.mean((usable - mean) ** 2)))
-    freedom = max(1, len(usable) * (FOLDS - 1) // FOLDS)
-    estimate = mean if centre is None else float(centre)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
-    return Interval(estimate, estimate - reach, estimate + reach, error, freedom, _two_sided_p(estimate, error, freedom))
+    usable = _usable(replicates)
+    estimate = float(usable.mean()) if centre is None else float(centre)
+    return _around(estimate, _jackknife_variance(usable), len(usable))
 
 
 def against_best(method: str, rivals: Sequence[str], kept: pd.DataFrame, held: pd.DataFrame) -> AgainstBest:
     """Paired difference of a method from the best of its rivals.
 
     For each replicate the best rival is chosen on the fold that was left out (``held``) and compared on the other cells
-    (``kept``), so no rival profits from having been picked by the very cells it is compared on.
+    (``kept``), so no rival profits from having been picked by the very cells it is compared on. The estimate is the mean of these
+    differences.
+
+    Its variance has two parts. That of the cells is the jackknife variance of the difference from the rivals in the proportions in
+    which they were chosen. That of the choice is the variance of what is left, over the number of replicates: which rival a fold
+    picks is noise that more replicates average out, and not to be multiplied by (n - d) / d as the effect of leaving cells out is.
+    (Multiplied all the same, it hides a difference of 3 standard errors from 97 of 100 tests with 8 rivals and 20 deals.)
 
     Parameters
     ----------
     kept, held
-        Shape (n_replicates, n_methods), higher is better, columns are methods, NaN where there is no value.
+        Shape (n_replicates, n_methods), higher is better, columns are methods, NaN where there is no value. A rival that lacks half
+        of its values is left out; so are replicates in which anybody else lacks one.
 
     Raises
     ------
     NotApplicable
-        If too few replicates have a value of the method and of a rival.
+        If too few replicates have a value of the method and of the rivals.
     """
-    there = [rival for rival in rivals if rival in kept and rival in held]
+    names = [rival for rival in rivals if rival in kept and rival in held]
+    chances = held[names].where(kept[names].notna())
+    there = [rival for rival in names if chances[rival].notna().mean() > 0.5]
     if method not in kept or not there:
         raise NotApplicable(f"there are no replicates of {method} and of what it is compared with")
-    chances = held[there].where(kept[there].notna())
-    usable = chances.notna().any(axis=1)
-    chosen = chances[usable].idxmax(axis=1)
-    best = pd.Series({i: kept.at[i, rival] for i, rival in chosen.items()}, dtype=float)
-    difference = interval((kept.loc[usable, method] - best).to_numpy(float))
-    return AgainstBest(difference, dict(sorted(Counter(chosen).items())))
+    whole = chances[there].notna().all(axis=1) & kept[method].notna()
+    values, own, chosen = kept.loc[whole, there], kept.loc[whole, method], chances.loc[whole, there].idxmax(axis=1)
+    shares = chosen.value_counts(normalize=True).reindex(there, fill_value=0.0)
+    best = values.to_numpy()[np.arange(len(values)), values.columns.get_indexer(chosen)]
+    differences = _usable(own.to_numpy(float) - best)
+    from_shares = (own - values @ shares).to_numpy(float)
+    variance = _jackknife_variance(from_shares) + float(np.var(differences - from_shares)) / len(differences)
+    return AgainstBest(_around(float(differences.mean()), variance, len(differences)), dict(sorted(Counter(chosen).items())))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -120,6 +124,23 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = largest
     return adjusted
+
+
+def _usable(replicates: NDArray[np.float64]) -> NDArray[np.float64]:
+    usable = replicates[np.isfinite(replicates)]
+    if len(usable) < FEWEST_REPLICATES:
+        raise NotApplicable(f"an interval needs {FEWEST_REPLICATES} replicates; {len(usable)} of {len(replicates)} have a value")
+    return usable
+
+
+def _jackknife_variance(replicates: NDArray[np.float64]) -> float:
+    return float((N_FOLDS - 1) * np.var(replicates))
+
+
+def _around(estimate: float, variance: float, n_replicates: int) -> Interval:
+    error, freedom = float(np.sqrt(variance)), max(1, n_replicates * (N_FOLDS - 1) // N_FOLDS)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return Interval(estimate, estimate - reach, estimate + reach, error, freedom, _two_sided_p(estimate, error, freedom))
 
 
 def _two_sided_p(estimate: float, error: float, freedom: int) -> float:

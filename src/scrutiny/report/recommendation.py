@@ -10,7 +10,7 @@ from .comparisons import Comparison, Key
 from .intervals import Interval
 from .ranks import fronts
 from .verdict import Verdict, score_interval
-from .words import aim, duration, metric_words, number, plain
+from .words import duration, metric_words, number, plain
 
 SAME_COST_FACTOR = 3.0
 SAME_COST_SECONDS = 5.0
@@ -58,11 +58,10 @@ def _choice(comparison: Comparison, verdict: Verdict) -> tuple[str | None, str]:
     if not verdict.key.label_column:
         return None, "Mixing alone is no reason to choose a method: without labels nothing here says whether the cell types survive."
     if _is_noise(comparison, verdict):
-        return None, f"Even {plain(verdict.winner)} is no better than shuffled cells here: these labels cannot be read from any embedding."
+        best = plain(verdict.winner, verdict.key.task)
+        return None, f"Even {best} is no better than shuffled cells here: these labels cannot be read from any embedding."
     if not verdict.tested:
         return None, "There are no replicates, so nothing says whether the differences are more than chance."
-    if verdict.reference and not verdict.better_than_reference and verdict.reference not in comparison.contenders:
-        return verdict.reference, f"No method is clearly better than {plain(verdict.reference)} for {aim(verdict.key)}."
     candidates = [verdict.winner, *verdict.ties]
     seconds = comparison.cost["seconds"].reindex(candidates)
     if seconds.isna().all():
@@ -78,7 +77,7 @@ def _why(comparison: Comparison, verdict: Verdict, method: str) -> str:
     if method != verdict.winner:
         winner_took = duration(_seconds(comparison, str(verdict.winner)))
         return (
-            f"{score} in {took}. {plain(str(verdict.winner))} scores {number(verdict.value)} and took {winner_took}; "
+            f"{score} in {took}. {plain(str(verdict.winner), verdict.key.task)} scores {number(verdict.value)} and took {winner_took}; "
             "the two cannot be told apart, so the cheaper one is the better choice."
         )
     others = "all other methods are clearly behind" if not verdict.ties else "no clearly cheaper method does as well"

@@ -10,6 +10,9 @@ from .words import aim, listing, metric_words, number, plain, with_interval
 if TYPE_CHECKING:
     from .verdict import ModelVerdict, Verdict
 
+MOST_CLAUSES = 3
+"""Up to so many comparisons are told one by one in the sentence on a study."""
+
 
 def sentence(verdict: Verdict) -> str:
     """What a verdict says: about the models if there are any, then about the best method."""
@@ -20,7 +23,7 @@ def _about_winner(verdict: Verdict) -> str:
     purpose = f"For {aim(verdict.key)}"
     if verdict.winner is None:
         return f"{purpose}, no method gave a score that can be compared."
-    score = f"{plain(verdict.winner)} scores highest ({metric_words(verdict.metric)} {number(verdict.value)})"
+    score = f"{plain(verdict.winner, verdict.key.task)} scores highest ({metric_words(verdict.metric)} {number(verdict.value)})"
     if not verdict.tested:
         return f"{purpose}, {score}; there are no replicates, so it cannot be said how sure that is."
     ties = f"{listing(verdict.ties)} cannot be told from it" if verdict.ties else "all other methods are clearly behind"
@@ -28,10 +31,10 @@ def _about_winner(verdict: Verdict) -> str:
         return f"{purpose}, {score}; {ties}."
     gain = with_interval(verdict.over_reference, signed=True)
     if verdict.better_than_reference:
-        return f"{purpose}, {score}, {gain} over {plain(verdict.reference)}; {ties}."
+        return f"{purpose}, {score}, {gain} over {plain(verdict.reference, verdict.key.task)}; {ties}."
     others = [method for method in verdict.ties if method != verdict.reference]
     more = f" {listing(others)} cannot be told from it either." if others else ""
-    return f"{purpose}, no method is clearly better than {plain(verdict.reference)}: {score}, {gain}.{more}"
+    return f"{purpose}, no method is clearly better than {plain(verdict.reference, verdict.key.task)}: {score}, {gain}.{more}"
 
 
 def _about_models(verdict: Verdict) -> str:
@@ -92,10 +95,25 @@ def _models_in_all(models: Sequence[ModelVerdict], verdicts: Sequence[Verdict]) 
 
 
 def _methods_in_all(verdicts: Sequence[Verdict]) -> str:
+    if len(verdicts) <= MOST_CLAUSES:
+        clauses = "; ".join(_clause(verdict) for verdict in verdicts)
+        return f"{clauses[0].upper()}{clauses[1:]}."
     gains = [v for v in verdicts if v.better_than_reference]
     if not gains:
         return f"In none of {len(verdicts)} comparisons is any method clearly better than the plain one."
-    parts = [f"{plain(v.winner)} for {aim(v.key)}" for v in gains if v.winner]
-    rest = len(verdicts) - len(gains)
-    others = f"; in the other {rest} nothing is" if rest else ""
-    return f"Clearly better than the plain method in {len(gains)} of {len(verdicts)} comparisons: {listing(parts)}{others}."
+    parts = [f"{plain(v.winner, v.key.task)} for {aim(v.key)}" for v in gains if v.winner]
+    return f"In {len(gains)} of {len(verdicts)} comparisons a method is clearly better than the plain one: {listing(parts)}."
+
+
+def _clause(verdict: Verdict) -> str:
+    """A verdict as one clause among several."""
+    purpose = f"for {aim(verdict.key)}"
+    if verdict.winner is None:
+        return f"{purpose}, nothing could be scored"
+    winner = plain(verdict.winner, verdict.key.task)
+    if verdict.reference is None or not verdict.tested:
+        return f"{purpose}, {winner} scores highest"
+    reference = plain(verdict.reference, verdict.key.task)
+    if verdict.better_than_reference and verdict.over_reference is not None:
+        return f"{purpose}, {winner} is clearly better than {reference} ({number(verdict.over_reference.estimate, signed=True)})"
+    return f"{purpose}, nothing is clearly better than {reference}"

@@ -44,7 +44,7 @@ class WideTable:
 
 
 def wide(comparison: Comparison, metrics: Sequence[str] | None = None) -> WideTable:
-    """All methods, controls last, by the given metrics (default: all of them)."""
+    """All methods, controls last, by the given metrics (default: all that have a value for any method)."""
     families = _families(comparison, metrics)
     fractions = scaled(comparison).set_index(["method", "metric"])["scaled"].to_dict()
     reasons = {(r.method, r.metric): r.reason for r in coverage(comparison).itertuples()}
@@ -61,11 +61,19 @@ def wide(comparison: Comparison, metrics: Sequence[str] | None = None) -> WideTa
 
 
 def coverage(comparison: Comparison) -> pd.DataFrame:
-    """What has no number and why: columns ``method, metric, status, reason``; an empty metric means the whole run."""
-    rows = comparison.rows
-    lacking = rows[rows["status"].isin([Status.FAILED, Status.NOT_APPLICABLE])]
-    table = lacking[["method", "metric", "status", "reason"]].assign(reason=lacking["reason"].fillna("").replace("", "no reason recorded"))
-    return table.drop_duplicates().reset_index(drop=True)
+    """What has no number and why.
+
+    Returns
+    -------
+    DataFrame with the columns ``method, metric, status, reason``. A method that lacks every number for one reason has one row, with an
+    empty ``metric``.
+    """
+    rows = comparison.rows[["method", "metric", "status", "reason"]]
+    rows = rows.assign(reason=rows["reason"].fillna("").replace("", "no reason recorded"))
+    lacking = rows[rows["status"] != Status.OK].drop_duplicates()
+    reasons = lacking.groupby("method")["reason"].nunique()
+    whole = set(reasons.index[reasons == 1]) - set(comparison.values.index)
+    return lacking.assign(metric=lacking["metric"].mask(lacking["method"].isin(whole), "")).drop_duplicates().reset_index(drop=True)
 
 
 def long(found: Sequence[Comparison]) -> pd.DataFrame:
@@ -80,7 +88,7 @@ def long(found: Sequence[Comparison]) -> pd.DataFrame:
 
 def _families(comparison: Comparison, metrics: Sequence[str] | None) -> dict[str, list[str]]:
     cards = comparison.metrics
-    shown = [m for m in cards.index if metrics is None or m in metrics]
+    shown = [m for m in cards.index if m in comparison.values and (metrics is None or m in metrics)]
     shown.sort(key=lambda m: m != comparison.primary)
     order = sorted({str(cards.at[m, "family"]) for m in shown}, key=lambda f: (FAMILIES.index(f) if f in FAMILIES else len(FAMILIES), f))
     order.sort(key=lambda family: family != cards.at[comparison.primary, "family"])

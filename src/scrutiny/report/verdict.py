@@ -18,13 +18,8 @@ MARGIN = 0.02
 """Better means better by more than this."""
 SIGNIFICANCE = 0.05
 NOISE = "control/shuffle"
-REFERENCES = {
-    "cell_types": ("hvg_pca", "pca"),
-    "label_transfer": ("hvg_pca", "pca"),
-    "integration": ("control/no_integration", "hvg_pca"),
-    "batch_mixing": ("control/no_integration", "hvg_pca"),
-}
-"""Task to the plain methods that everything is held against: the first of them that was run."""
+REFERENCES = ("hvg_pca", "pca")
+"""Plain methods that everything is held against: the first of them that was run. For integration that means not to integrate."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +85,11 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
     """The verdict on one comparison."""
     contenders = comparison.contenders
     winner = contenders[0] if contenders else None
-    reference = next((m for m in REFERENCES.get(comparison.key.task, ()) if m in comparison.primary_values), None)
-    field = [*contenders, *([reference] if reference and reference not in contenders else [])]
-    worse = _clearly_worse(comparison, field)
+    reference = next((m for m in REFERENCES if m in contenders), None)
+    better = _better_than(comparison, reference, contenders) if reference else set()
+    worse = _clearly_worse(comparison, contenders)
+    if worse is not None and winner in better and reference:
+        worse |= {reference}
     gain = paired(comparison, winner, reference) if winner and reference and winner != reference else None
     found = Verdict(
         key=comparison.key,
@@ -102,7 +99,7 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
         interval=score_interval(comparison, winner) if winner else None,
         reference=reference,
         over_reference=gain,
-        better_than_reference=gain is not None and worse is not None and reference in worse and gain.estimate > MARGIN,
+        better_than_reference=winner in better,
         ties=tuple(m for m in contenders if m != winner and m not in (worse or ())),
         tested=worse is not None,
         models=_model_verdicts(comparison),
@@ -140,6 +137,14 @@ def _clearly_worse(comparison: Comparison, methods: Sequence[str]) -> set[str] |
     tests = {m: test.difference for m, test in found.items() if test is not None}
     adjusted = holm({m: difference.p for m, difference in tests.items()})
     return {m for m, difference in tests.items() if difference.estimate < 0 and adjusted[m] <= SIGNIFICANCE} if tests else None
+
+
+def _better_than(comparison: Comparison, reference: str, methods: Sequence[str]) -> set[str]:
+    """Methods that are better than the reference, surely (Holm over all of them) and by more than the margin."""
+    found = {m: paired(comparison, m, reference) for m in methods if m != reference}
+    tests = {m: difference for m, difference in found.items() if difference is not None}
+    adjusted = holm({m: difference.p for m, difference in tests.items()})
+    return {m for m, difference in tests.items() if difference.estimate > MARGIN and adjusted[m] <= SIGNIFICANCE}
 
 
 def _model_verdicts(comparison: Comparison) -> tuple[ModelVerdict, ...]:

@@ -18,11 +18,8 @@ METRICS = {
     "scib_total": "scIB total score",
     "ilisi": "iLISI",
 }
-PLAIN = {
-    "hvg_pca": "plain PCA (hvg_pca)",
-    "pca": "plain PCA (pca)",
-    "control/no_integration": "not integrating at all",
-}
+PLAIN = ("hvg_pca", "pca")
+INTEGRATES = ("integration", "batch_mixing")
 
 
 def aim(key: Key) -> str:
@@ -34,8 +31,11 @@ def metric_words(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
-def plain(method: str) -> str:
-    return PLAIN.get(method, method)
+def plain(method: str, task: str) -> str:
+    """A method for people who do not know its name, e.g. "plain PCA (hvg_pca)"; others as they are."""
+    if method not in PLAIN:
+        return method
+    return f"plain PCA without integration ({method})" if task in INTEGRATES else f"plain PCA ({method})"
 
 
 def title(key: Key) -> str:

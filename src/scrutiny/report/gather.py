@@ -1,0 +1,142 @@
+"""Everything a report needs, taken once from one or several stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from scrutiny.core.errors import StoreError
+from scrutiny.core.keys import digest_of_json
+from scrutiny.core.scores import Run
+from scrutiny.engine.records import plain
+from scrutiny.engine.store import Store
+from scrutiny.engine.table import tidy
+
+from .comparisons import Comparison, comparisons
+from .facts import DatasetFacts, dataset_facts
+from .finding import DataCase, Finding, ScoredCase
+from .findings import find
+from .privacy import without_traces
+from .provenance import Cards, cards, exposures
+from .recommendation import Recommendation, recommend
+from .verdict import Verdict, verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The stores of a report put together.
+
+    Attributes
+    ----------
+    runs
+        Each Run once, under the name that the report gives its data set.
+    table
+        Their tidy rows; texts are free of folders and cell ids.
+    stores
+        Data set to the store that holds its outputs.
+    cells
+        Data set to the columns that were used, index cell id; a data set whose columns are gone is not in it.
+    """
+
+    runs: tuple[Run, ...]
+    table: pd.DataFrame
+    stores: Mapping[str, Store]
+    cells: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, DatasetFacts]
+    cards: Cards
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Those in which anything was scored."""
+        return [c for c in self._asked if len(c.scored)]
+
+    @cached_property
+    def _asked(self) -> list[Comparison]:
+        return comparisons(self.table)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        return [verdict(c, self.facts[c.key.dataset]) for c in self.comparisons]
+
+    @cached_property
+    def recommendations(self) -> list[Recommendation]:
+        return [recommend(c, v) for c, v in zip(self.comparisons, self.verdicts)]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        scored = [ScoredCase(c, verdict(c, facts), facts) for c in self._asked for facts in [self.facts[c.key.dataset]]]
+        return find(scored, [self._data_case(facts) for facts in self.facts.values()])
+
+    def _data_case(self, facts: DatasetFacts) -> DataCase:
+        own = [c for c in self._asked if c.key.dataset == facts.name]
+        rows = [c.rows[c.rows["kind"] == "model"].drop_duplicates("method") for c in own]
+        models = {row.method: self.cards.methods.get(row.registered, {}) for r in rows for row in r.itertuples()}
+        return DataCase(facts, own, exposures(models, facts))
+
+
+def gather(stores: Sequence[Store]) -> Gathered:
+    """Put stores together.
+
+    A data set of the same name but other cells gets a number: ``pbmc``, ``pbmc (2)``. Of several Runs of one method, options, task and
+    seed the last one counts; Runs on an earlier state of a data set (other numbers of cells or genes) are left out.
+    """
+    runs: dict[str, Run] = {}
+    keys: dict[str, str] = {}
+    found: dict[str, _Held] = {}
+    for store in stores:
+        recorded = store.study()["datasets"]
+        for run in sorted(store.runs(), key=lambda run: run.finished):
+            record = recorded.get(run.spec.dataset, {})
+            if _is_of(run, record):
+                name = _free_name(run.spec.dataset, str(record.get("key", "")), keys)
+                found.setdefault(name, _Held(store, run.spec.dataset, record))
+                runs[_slot(run, name)] = replace(run, spec=replace(run.spec, dataset=name))
+    ordered = sorted(runs.values(), key=lambda run: (run.spec.dataset, run.spec.task, str(run.facts.get("label_column")), run.spec.method))
+    cells = {name: columns for name, held in found.items() if (columns := held.cells()) is not None}
+    facts = {name: dataset_facts(name, found[name].record, cells.get(name)) for name in sorted(found)}
+    by_name = {name: held.store for name, held in found.items()}
+    return Gathered(tuple(ordered), _cleaned(tidy(ordered)), by_name, cells, facts, cards(store.study() for store in stores))
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A data set in the store that was first to hold it."""
+
+    store: Store
+    name: str
+    record: Mapping[str, Any]
+
+    def cells(self) -> pd.DataFrame | None:
+        try:
+            return self.store.cells(self.name)
+        except StoreError:
+            return None
+
+
+def _is_of(run: Run, record: Mapping[str, Any]) -> bool:
+    """Whether a Run is on the data set as the study last described it."""
+    return all(record.get(size) in (None, run.facts.get(size)) for size in ("n_cells", "n_genes") if size in run.facts)
+
+
+def _slot(run: Run, dataset: str) -> str:
+    spec = run.spec
+    label = run.facts.get("label_column", "")
+    return digest_of_json(plain([dataset, spec.task, spec.task_options, label, spec.method, spec.method_options, spec.seed]))
+
+
+def _free_name(recorded: str, key: str, keys: dict[str, str]) -> str:
+    """The recorded name, numbered if another data set has taken it; ``keys`` remembers which data set has which name."""
+    name, number = recorded, 1
+    while keys.setdefault(name, key) != key:
+        number += 1
+        name = f"{recorded} ({number})"
+    return name
+
+
+def _cleaned(table: pd.DataFrame) -> pd.DataFrame:
+    texts = {column: {text: without_traces(text) for text in table[column].dropna().unique()} for column in ("reason", "method_options")}
+    return table.assign(**{column: table[column].map(cleaned) for column, cleaned in texts.items()})
