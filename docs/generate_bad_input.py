@@ -24,8 +24,8 @@ HEAD = """# Bad input and what is said of it
 
 Nothing is guessed silently. What stops a run is said in one line (exit code 2); what makes a method, task or metric inapplicable is
 recorded with its reason and the rest goes on; what was changed on the way in is told in the notes of the data set; what bears on the
-conclusion (batch and label confounded, tiny labels) is a finding of the report. This page is made by `docs/generate_bad_input.py`, which makes
-each input and writes down what came back.
+conclusion (batch and label confounded, tiny labels) is a finding of the report. This page is made by `docs/generate_bad_input.py`, which
+makes each input and writes down what came back.
 """
 METHODS = ("hvg_pca", "harmony", "scvi", Chosen("precomputed", {"key": "X_mine"}))
 

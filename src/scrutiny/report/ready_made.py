@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,16 +26,13 @@ from .comparisons import Comparison, comparisons
 from .scaling import scaled
 from .verdict import score_interval
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
 COLUMNS = (
     "task metric family primary status value ci_low ci_high better low high floor roof scaled label_tuned reason recipe seconds n_cells"
 ).split()
 
 
 def score_embedding(
-    adata: AnnData | Dataset | str | Path,
+    adata: Any,
     embedding: str,
     *,
     label: str | None = None,
@@ -48,7 +45,7 @@ def score_embedding(
     Parameters
     ----------
     adata
-        AnnData, Dataset or a file; never written into. Cells without a label or batch are left out.
+        An AnnData object, a Dataset or a path; never written into. Cells without a label or batch are left out.
     embedding
         Name in ``obsm`` of an array (n_cells, n_dims).
     label, batch
