@@ -1,0 +1,1 @@
+"""Methods, metrics and tasks for scrutiny from another package."""
