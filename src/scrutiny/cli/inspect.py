@@ -18,8 +18,6 @@ EXTRAS = {
     "scvi": ("scvi", "scVI and scANVI"),
     "integration": ("harmonypy", "Harmony"),
     "dask": ("distributed", "--engine dask"),
-    "models": ("torch", "foundation models"),
-    "clustering": ("leidenalg", "Leiden of igraph, for comparison with other packages"),
 }
 
 
