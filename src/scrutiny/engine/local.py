@@ -123,7 +123,7 @@ def _read(child: _Child) -> tuple[list[Message], bool]:
     return said, True
 
 
-PRELOADED = ("sklearn.linear_model", "sklearn.neighbors", "sklearn.cluster", "scipy.sparse.csgraph", "scanpy")
+PRELOADED = ("sklearn.linear_model", "sklearn.neighbors", "sklearn.cluster", "sklearn.model_selection", "scipy.sparse.csgraph")
 """Imported once, before children are forked, because most jobs would import them otherwise."""
 
 

@@ -81,8 +81,7 @@ class Store:
 
     def scores(self) -> pd.DataFrame:
         """One row per Run and metric; see `table.COLUMNS`. Sorted by data set, task, label column, method and seed."""
-        runs = sorted(self.runs(), key=lambda run: (run.spec.dataset, run.spec.task, run.facts.get("label_column", ""), run.spec.method))
-        return tidy(runs)
+        return tidy(sorted(self.runs(), key=_place))
 
     def write_csv(self, path: str | Path) -> None:
         """Write `scores` as CSV; lists of replicates as JSON."""
@@ -174,6 +173,12 @@ class Store:
     def _write(self, path: Path, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, allow_nan=False, indent=1)
         write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def _place(run: Run) -> tuple[str | int, ...]:
+    """Place of a Run in the table."""
+    spec = run.spec
+    return spec.dataset, spec.task, run.facts.get("label_column", ""), spec.method, json.dumps(plain(spec.method_options)), spec.seed
 
 
 def _attempt(path: Path) -> int:
