@@ -39,7 +39,7 @@ def write(folder: Path, made: MadeStore, seed: int = 0) -> Store:
     ids = np.array([f"cell_{i:05d}" for i in range(made.n_cells)])
     label = np.array(made.labels)[np.arange(made.n_cells) % len(made.labels)]
     batch = np.array(["b1", "b2"])[(np.arange(made.n_cells) // len(made.labels)) % 2]
-    store.put_cells(f"key-{made.dataset}", {"cell_id": ids, "cell_type": label, "batch": batch})
+    store.put_cells(f"key-{made.dataset}-{made.n_cells}", {"cell_id": ids, "cell_type": label, "batch": batch})
     methods = {**made.methods, **CONTROLS}
     for task in made.tasks:
         cells = 0.3 * rng.standard_normal((made.n_cells, 1)) + 0.3 * rng.standard_normal((made.n_cells, len(methods)))
@@ -78,7 +78,7 @@ def _run(made, task, method, truth, replicates, output_key, rng) -> Run:
         "n_cells": made.n_cells,
         "n_genes": 1000,
     }
-    spec = RunSpec(method, made.dataset, task, 0, "1", "1", f"data-{made.dataset}")
+    spec = RunSpec(method, made.dataset, task, 0, "1", "1", f"data-{made.dataset}-{made.n_cells}")
     more = {"facts": facts, "versions": {"numpy": "2.0"}, "finished": "2026-01-02T03:04:05+00:00"}
     if method in made.failed:
         return Run(spec, Status.FAILED, made.failed[method], **more)
@@ -95,7 +95,7 @@ def _study(made: MadeStore, methods: dict[str, float]) -> dict:
     return {
         "datasets": {
             made.dataset: {
-                "key": f"key-{made.dataset}",
+                "key": f"key-{made.dataset}-{made.n_cells}",
                 "n_cells": made.n_cells,
                 "n_genes": 1000,
                 "organism": "human",

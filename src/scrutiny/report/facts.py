@@ -43,6 +43,7 @@ class DatasetFacts:
     n_genes: int | None = None
     organism: str = UNKNOWN
     roles: Mapping[str, str] = field(default_factory=dict)
+    label_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     label_origin: str = UNKNOWN
     labels: str = ""
@@ -80,6 +81,7 @@ def dataset_facts(name: str, record: Mapping[str, Any], cells: pd.DataFrame | No
         n_genes=record.get("n_genes"),
         organism=str(record.get("organism") or UNKNOWN),
         roles=roles,
+        label_columns=tuple(labels),
         notes=notes,
         label_origin=str(told.get("label_origin") or UNKNOWN),
         labels=str(told.get("labels") or ""),

@@ -14,7 +14,7 @@ from .provenance import Card
 from .scaling import scaled
 from .table import WideTable
 from .verdict import MARGIN, Verdict, paired, score_interval
-from .words import metric_words, number, plain
+from .words import metric_words, number
 
 DIGITS = 5
 """Significant digits of numbers in the page."""
@@ -31,7 +31,7 @@ def chart(comparison: Comparison, verdict: Verdict, table: WideTable, metric_car
         "primaryWords": metric_words(comparison.primary),
         "better": "higher" if comparison.sign > 0 else "lower",
         "margin": MARGIN,
-        "referenceWords": plain(verdict.reference, verdict.key.task) if verdict.reference else "",
+        "referenceName": verdict.reference or "",
         "reference": shown.get(verdict.reference or "", -1),
         "winner": shown.get(verdict.winner or "", -1),
         "ties": [shown[m] for m in verdict.ties if m in shown],

@@ -101,19 +101,22 @@ def against_best(method: str, rivals: Sequence[str], kept: pd.DataFrame, held: p
     NotApplicable
         If too few replicates have a value of the method and of the rivals.
     """
-    names = [rival for rival in rivals if rival in kept and rival in held]
-    chances = held[names].where(kept[names].notna())
-    there = [rival for rival in names if chances[rival].notna().mean() > 0.5]
-    if method not in kept or not there:
+    names = np.array([rival for rival in rivals if rival in kept and rival in held])
+    if method not in kept or not len(names):
         raise NotApplicable(f"there are no replicates of {method} and of what it is compared with")
-    whole = chances[there].notna().all(axis=1) & kept[method].notna()
-    values, own, chosen = kept.loc[whole, there], kept.loc[whole, method], chances.loc[whole, there].idxmax(axis=1)
-    shares = chosen.value_counts(normalize=True).reindex(there, fill_value=0.0)
-    best = values.to_numpy()[np.arange(len(values)), values.columns.get_indexer(chosen)]
-    differences = _usable(own.to_numpy(float) - best)
-    from_shares = (own - values @ shares).to_numpy(float)
+    own, values, chances = (part.to_numpy(float) for part in (kept[method], kept[names], held[names]))
+    known = np.isfinite(values) & np.isfinite(chances)
+    there = known.mean(axis=0) > 0.5
+    if not there.any():
+        raise NotApplicable(f"what {method} is compared with lacks most of its replicates")
+    whole = known[:, there].all(axis=1) & np.isfinite(own)
+    own, values, names = own[whole], values[np.ix_(whole, there)], names[there]
+    chosen = chances[np.ix_(whole, there)].argmax(axis=1)
+    differences = _usable(own - values[np.arange(len(own)), chosen])
+    shares = np.bincount(chosen, minlength=len(names)) / len(chosen)
+    from_shares = own - values @ shares
     variance = _jackknife_variance(from_shares) + float(np.var(differences - from_shares)) / len(differences)
-    return AgainstBest(_around(float(differences.mean()), variance, len(differences)), dict(sorted(Counter(chosen).items())))
+    return AgainstBest(_around(float(differences.mean()), variance, len(differences)), dict(Counter(names[chosen].tolist())))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

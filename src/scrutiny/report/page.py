@@ -24,6 +24,7 @@ from .finding import SEVERITIES
 from .gather import Gathered, gather
 from .intervals import LEVEL
 from .provenance import citations, versions
+from .reproduce import study_toml
 from .scatter import Maps, maps, packed_maps
 from .sentences import overall
 from .table import long, wide
@@ -110,6 +111,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         versions=versions(gathered.runs),
         finished=max((run.finished[:10] for run in gathered.runs), default=""),
         n_runs=len(gathered.runs),
+        toml=study_toml(gathered.runs, list(gathered.facts.values())),
         left_out=detail.said,
         margin=MARGIN,
         level=f"{LEVEL:.0%}",

@@ -69,7 +69,7 @@ function headRow(comparison, metric, scale, reach) {
     const differences = element("div", { class: "track differences" });
     differences.append(
       element("span", { class: "from-left", style: { left: 0 } }, number(-reach)),
-      element("span", { style: { left: "50%" } }, `from ${comparison.referenceWords}`),
+      element("span", { style: { left: "50%" } }, `from ${comparison.referenceName}`),
       element("span", { class: "from-right", style: { left: "100%" } }, number(reach, 2, true)),
     );
     row.append(differences);
@@ -115,7 +115,7 @@ function differenceParts(comparison, difference, offset, told, isReference) {
     beyond ? "" : element("div", { class: "whisker", style: { left: `${offset(low)}%`, width: `${offset(high) - offset(low)}%` } }),
     element("div", { class: beyond ? "beyond" : "dot", style: { left: `${offset(estimate)}%` } }, beyond ? `◂ ${number(estimate)}` : ""),
   );
-  const text = `${number(estimate, 3, true)} (${number(low, 3)} to ${number(high, 3)}) from ${comparison.referenceWords}`;
+  const text = `${number(estimate, 3, true)} (${number(low, 3)} to ${number(high, 3)}) from ${comparison.referenceName}`;
   told.push(text);
   return [track, element("span", { class: "difference-text" }, text)];
 }

@@ -1,0 +1,70 @@
+"""The study as a TOML file that runs again: made from the Runs themselves, without any path of the machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from scrutiny.core.scores import Run
+from scrutiny.data.catalog import catalog
+from scrutiny.data.sample import N_CELLS
+
+from .facts import DatasetFacts
+from .privacy import without_traces
+
+
+def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts]) -> str:
+    """What ``scrutiny run study.toml`` needs to do these Runs again.
+
+    Data sets of the catalogue go by name; others stand as ``<name>.h5ad``, which the reader has to put beside the file.
+    """
+    methods = {_method(run): None for run in runs}
+    lines = [
+        f"seeds = [{', '.join(str(seed) for seed in sorted({run.spec.seed for run in runs}))}]",
+        f"tasks = [{', '.join(_text(task) for task in dict.fromkeys(run.spec.task for run in runs))}]",
+        "methods = [",
+        *(f"  {method}," for method in methods),
+        "]",
+    ]
+    for facts in datasets:
+        lines += ["", "[[datasets]]", *_dataset(facts)]
+    return "\n".join(lines) + "\n"
+
+
+def _method(run: Run) -> str:
+    options = {name: value for name, value in run.spec.method_options.items() if value is not None}
+    if not options:
+        return _text(run.spec.method)
+    return f"{{ name = {_text(run.spec.method)}, options = {_value(options)} }}"
+
+
+def _dataset(facts: DatasetFacts) -> list[str]:
+    known = facts.catalog in catalog()
+    lines = [f"catalog = {_text(facts.catalog)}" if known else f"path = {_text(facts.name + '.h5ad')}"]
+    if not known:
+        lines.append(f"name = {_text(facts.name)}")
+    labels = list(facts.label_columns)
+    lines += [f"label = {_value(labels)}"] if labels else []
+    lines += [f"batch = {_text(facts.roles['batch'])}"] if "batch" in facts.roles else []
+    if facts.cells_before_sampling is None:
+        return [*lines, 'cells = "all"']
+    return lines if facts.n_cells == N_CELLS else [*lines, f"cells = {facts.n_cells}"]
+
+
+def _value(value: Any) -> str:
+    """A value as TOML; what TOML does not know is written as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_value(v) for v in value)}]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_text(str(k))} = {_value(v)}" for k, v in value.items() if v is not None) + " }"
+    return _text(without_traces(str(value)))
+
+
+def _text(text: str) -> str:
+    """A basic string; JSON escapes what TOML wants escaped."""
+    return json.dumps(text, ensure_ascii=False)
