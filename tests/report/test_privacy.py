@@ -21,7 +21,16 @@ def test_traces_go(text, shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["see https://doi.org/10.1038/ncomms14049", "(s + 1) / 2", "0.6/0.4, n/a", "CD4+/CD25 T Reg", "control/shuffle", "the gene CAT"]
+    "text",
+    [
+        "see https://doi.org/10.1038/ncomms14049",
+        "(s + 1) / 2",
+        "0.6/0.4, n/a",
+        "CD4+/CD25 T Reg",
+        "control/shuffle",
+        "the gene CAT",
+        "<b>bold</b>",
+    ],
 )
 def test_the_rest_stays(text):
     assert without_traces(text) == text

@@ -6,7 +6,7 @@ import re
 
 _URL = r"(?P<url>[a-z][a-z0-9+.-]*://[^\s'\"<>]+)"
 _WINDOWS = r"(?P<windows>\b[A-Za-z]:\\(?:[^\\'\"<>|\n]+\\)*)"
-_UNIX = r"(?P<unix>(?<![\w.)/+])~?/(?=\S)(?:[^/'\"<>|:,;\n]+/)*)(?=[^/\s'\"<>|:,;])"
+_UNIX = r"(?P<unix>(?<![\w.)/+])~?/(?=\S)(?:[^/'\"<>|:,;\n]+/)+)(?=[^/\s'\"<>|:,;])"
 _BARCODE = r"(?P<barcode>[\w.:#-]*[ACGTN]{12,}[\w.:#-]*)"
 _TRACE = re.compile("|".join((_URL, _WINDOWS, _UNIX, _BARCODE)))
 
