@@ -105,7 +105,7 @@ class Conductor:
             case Ended(died=died) if died:
                 self._after_death(job, message)
             case Ended():
-                self._left_of(job)  # what others recorded in the meantime
+                self._left_of(job)  # what is recorded although nobody said so
             case Holding():
                 pass
 
@@ -132,7 +132,7 @@ class Conductor:
         """The job without the Runs that have a record by now, be it of another process."""
         for spec in job.specs:
             if spec.key in self.left and (self.store.done(spec.key) or self.store.failures(spec.key) > self.failures[spec.key]):
-                self._finish(spec.key, None, "recorded by another process")
+                self._finish(spec.key, None, "is recorded already")
         return replace(job, specs=tuple(spec for spec in job.specs if spec.key in self.left))
 
     def _finish(self, key: str, status: Status | None, reason: str) -> None:

@@ -63,7 +63,8 @@ class DaskPool:
 
     def messages(self, timeout: float) -> list[tuple[Job, Message]]:
         try:
-            done = wait(list(self.running), timeout=timeout, return_when="FIRST_COMPLETED").done if self.running else set()
+            with self.client.as_current():
+                done = wait(list(self.running), timeout=timeout, return_when="FIRST_COMPLETED").done if self.running else set()
         except TimeoutError:
             return []
         return [(job, message) for future in done for job in [self.running.pop(future)] for message in _said(future)]

@@ -53,8 +53,9 @@ def seconds_of(text: str | float) -> float:
     """Seconds of a time such as "2h", "90m", "1h30m" or a plain number of seconds. Raises InputError for anything else."""
     if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
         return float(text)
-    found = re.findall(r"(\d+(?:\.\d+)?)([smhd])", str(text))
-    if not found or "".join(n + unit for n, unit in found) != str(text).replace(" ", ""):
+    parts = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])\s*")
+    found = parts.findall(str(text))
+    if not found or parts.sub("", str(text)):
         raise InputError(f"'{text}' is no time; expected e.g. '90m', '2h' or '1h30m'")
     return sum(float(n) * UNITS[unit] for n, unit in found)
 
