@@ -114,7 +114,7 @@ def test_a_large_study_gets_less_detail_and_says_so(store, tmp_path, monkeypatch
 def test_data_without_labels(tmp_path):
     store = write(tmp_path / "results", MadeStore(tasks=("batch_mixing",), metrics={}))
     text = write_report([store], tmp_path / "report.html").read_text("utf-8")
-    assert "Without labels only the mixing of batches can be measured" in text and "No recommendation" in text
+    assert "Only the mixing of batches is measured here" in text and "No recommendation" in text
 
 
 PROBE = """

@@ -74,7 +74,7 @@ def dataset_facts(name: str, record: Mapping[str, Any], cells: pd.DataFrame | No
     roles = {str(role): str(column) for role, column in (record.get("roles") or {}).items()}
     notes = tuple(without_traces(str(note)) for note in record.get("notes") or ())
     labels = [c for c in record.get("label_columns") or [roles.get("label")] if c]
-    batch = roles.get("batch")
+    batch = roles.get("batch", "")
     return DatasetFacts(
         name=name,
         n_cells=record.get("n_cells"),

@@ -31,6 +31,7 @@ def chart(comparison: Comparison, verdict: Verdict, table: WideTable, metric_car
         "primaryWords": metric_words(comparison.primary),
         "better": "higher" if comparison.sign > 0 else "lower",
         "margin": MARGIN,
+        "winnerWord": "mixes most" if verdict.mixing_only else "best",
         "referenceName": verdict.reference or "",
         "reference": shown.get(verdict.reference or "", -1),
         "winner": shown.get(verdict.winner or "", -1),

@@ -24,6 +24,7 @@ from .privacy import without_traces
 from .provenance import Cards, cards, exposures
 from .recommendation import Recommendation, recommend
 from .verdict import Verdict, verdict
+from .words import AIMS, title
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,11 @@ class Gathered:
     def recommendations(self) -> list[Recommendation]:
         return [recommend(c, v) for c, v in zip(self.comparisons, self.verdicts)]
 
+    def problems(self, comparison: Comparison) -> list[Finding]:
+        """The gravest findings on a comparison and its data set, which belong beside its verdict."""
+        about = {comparison.key.dataset, title(comparison.key)}
+        return [finding for finding in self.findings if finding.severity == "problem" and about & set(finding.where)]
+
     @cached_property
     def findings(self) -> list[Finding]:
         scored = [ScoredCase(c, verdict(c, facts), facts) for c in self._asked for facts in [self.facts[c.key.dataset]]]
@@ -95,7 +101,7 @@ def gather(stores: Sequence[Store]) -> Gathered:
                 name = _free_name(run.spec.dataset, str(record.get("key", "")), keys)
                 found.setdefault(name, _Held(store, run.spec.dataset, record))
                 runs[_slot(run, name)] = replace(run, spec=replace(run.spec, dataset=name))
-    ordered = sorted(runs.values(), key=lambda run: (run.spec.dataset, run.spec.task, str(run.facts.get("label_column")), run.spec.method))
+    ordered = sorted(runs.values(), key=_place)
     cells = {name: columns for name, held in found.items() if (columns := held.cells()) is not None}
     facts = {name: dataset_facts(name, found[name].record, cells.get(name)) for name in sorted(found)}
     by_name = {name: held.store for name, held in found.items()}
@@ -115,6 +121,12 @@ class _Held:
             return self.store.cells(self.name)
         except StoreError:
             return None
+
+
+def _place(run: Run) -> tuple[str, int, str, str, str]:
+    """Order of the report: by data set, by task as `AIMS` lists them, by label column and method."""
+    task = list(AIMS).index(run.spec.task) if run.spec.task in AIMS else len(AIMS)
+    return run.spec.dataset, task, run.spec.task, str(run.facts.get("label_column", "")), run.spec.method
 
 
 def _is_of(run: Run, record: Mapping[str, Any]) -> bool:

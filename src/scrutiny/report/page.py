@@ -103,6 +103,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         overall=overall(gathered.verdicts),
         datasets=[_dataset(gathered, name, shown) for name in gathered.facts],
         pairs=list(zip(found, gathered.verdicts, gathered.recommendations, tables)),
+        problems=[gathered.problems(comparison) for comparison in found],
         findings=gathered.findings,
         tally=Counter(finding.severity for finding in gathered.findings),
         severities=SEVERITIES,
@@ -123,7 +124,7 @@ def _maps(gathered: Gathered, dataset: str) -> Maps | None:
     """UMAPs of the contenders of a data set by label and by batch; None if there is nothing to draw."""
     cells, facts = gathered.cells.get(dataset), gathered.facts[dataset]
     own = [c for c in gathered.comparisons if c.key.dataset == dataset]
-    by = [column for column in dict.fromkeys([*facts.label_counts, facts.roles.get("batch")]) if cells is not None and column in cells]
+    by = [column for column in dict.fromkeys([*facts.label_counts, facts.roles.get("batch", "")]) if cells is not None and column in cells]
     if cells is None or not by or not own:
         return None
     keys: dict[str, list[str]] = {method: [] for comparison in own for method in comparison.contenders}

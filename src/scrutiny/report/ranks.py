@@ -57,7 +57,7 @@ def non_dominated_fronts(points: NDArray[np.float64]) -> NDArray[np.int64]:
     Deb et al., IEEE Trans Evol Comput 6:182 (2002), section III A.
     """
     at_least = (points[:, None, :] >= points[None, :, :]).all(axis=2)
-    dominates = at_least & ~at_least.T
+    dominates = np.asarray(at_least & ~at_least.T)
     found = np.zeros(len(points), dtype=np.int64)
     front = 0
     while (found == 0).any():

@@ -55,8 +55,8 @@ def recommend(comparison: Comparison, verdict: Verdict) -> Recommendation:
 def _choice(comparison: Comparison, verdict: Verdict) -> tuple[str | None, str]:
     if verdict.winner is None:
         return None, "No method gave a score."
-    if not verdict.key.label_column:
-        return None, "Mixing alone is no reason to choose a method: without labels nothing here says whether the cell types survive."
+    if verdict.mixing_only:
+        return None, "Mixing alone is no reason to choose a method: nothing here says whether the cell types survive."
     if _is_noise(comparison, verdict):
         best = plain(verdict.winner, verdict.key.task)
         return None, f"Even {best} is no better than shuffled cells here: these labels cannot be read from any embedding."

@@ -24,6 +24,9 @@ def _about_winner(verdict: Verdict) -> str:
     if verdict.winner is None:
         return f"{purpose}, no method gave a score that can be compared."
     score = f"{plain(verdict.winner, verdict.key.task)} scores highest ({metric_words(verdict.metric)} {number(verdict.value)})"
+    if verdict.mixing_only:
+        mixer = plain(verdict.winner, verdict.key.task)
+        return f"{purpose}, {mixer} mixes most ({_beside_noise(verdict)}), which alone makes no method better."
     if not verdict.tested:
         return f"{purpose}, {score}; there are no replicates, so it cannot be said how sure that is."
     ties = f"{listing(verdict.ties)} cannot be told from it" if verdict.ties else "all other methods are clearly behind"
@@ -63,14 +66,18 @@ def caveat(verdict: Verdict, planted: str) -> str:
         What was planted in the data; '' for data as they were measured.
     """
     said = [f"The batches are planted, not measured ({planted})."] if planted else []
-    if verdict.key.label_column:
+    if not verdict.mixing_only:
         return " ".join([*said, "Intervals hold for these cells: other donors, tissues or labs were not sampled."])
-    shuffled = f" (shuffled cells score {number(verdict.noise)})" if verdict.noise is not None else ""
     without = (
-        f"Without labels only the mixing of batches can be measured, and noise mixes best{shuffled}: "
-        "a high score does not say that the cell types are still told apart. Name a label column to learn that."
+        "Only the mixing of batches is measured here, and noise mixes best: a high score does not say that the cell types are still "
+        "told apart. That takes a label column."
     )
     return " ".join([*said, without])
+
+
+def _beside_noise(verdict: Verdict) -> str:
+    noise = f"; shuffled cells {number(verdict.noise)}" if verdict.noise is not None else ""
+    return f"{metric_words(verdict.metric)} {number(verdict.value)}{noise}"
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:
@@ -98,11 +105,12 @@ def _methods_in_all(verdicts: Sequence[Verdict]) -> str:
     if len(verdicts) <= MOST_CLAUSES:
         clauses = "; ".join(_clause(verdict) for verdict in verdicts)
         return f"{clauses[0].upper()}{clauses[1:]}."
-    gains = [v for v in verdicts if v.better_than_reference]
+    judged = [v for v in verdicts if not v.mixing_only]
+    gains = [v for v in judged if v.better_than_reference]
     if not gains:
-        return f"In none of {len(verdicts)} comparisons is any method clearly better than the plain one."
+        return f"In none of {len(judged)} comparisons is any method clearly better than the plain one."
     parts = [f"{plain(v.winner, v.key.task)} for {aim(v.key)}" for v in gains if v.winner]
-    return f"In {len(gains)} of {len(verdicts)} comparisons a method is clearly better than the plain one: {listing(parts)}."
+    return f"In {len(gains)} of {len(judged)} comparisons a method is clearly better than the plain one: {listing(parts)}."
 
 
 def _clause(verdict: Verdict) -> str:
@@ -111,6 +119,8 @@ def _clause(verdict: Verdict) -> str:
     if verdict.winner is None:
         return f"{purpose}, nothing could be scored"
     winner = plain(verdict.winner, verdict.key.task)
+    if verdict.mixing_only:
+        return f"{purpose}, {winner} mixes most, which alone makes no method better"
     if verdict.reference is None or not verdict.tested:
         return f"{purpose}, {winner} scores highest"
     reference = plain(verdict.reference, verdict.key.task)

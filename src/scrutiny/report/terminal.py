@@ -34,6 +34,8 @@ def show(stores: Store | Sequence[Store], console: Console) -> None:
         console.print()
         console.print(_compact(comparison, verdict, advice))
         console.print(Padding(Text(verdict.sentence), (0, 1)))
+        for problem in gathered.problems(comparison):
+            console.print(Padding(Text(f"{problem.code}: {problem.title}.", style="red"), (0, 1)))
         if verdict.caveat:
             console.print(Padding(Text(verdict.caveat, style="dim"), (0, 1)))
     _show_findings(gathered, console)

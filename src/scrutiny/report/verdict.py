@@ -56,6 +56,8 @@ class Verdict:
         Each model against the best cheap baseline.
     noise
         Primary value of the shuffled control, None if it was not run.
+    mixing_only
+        The primary metric looks at batches alone, so noise scores best and no method is called better for it.
     sentence, caveat
         All of that for a reader, and what it does not say.
     """
@@ -72,6 +74,7 @@ class Verdict:
     tested: bool
     models: tuple[ModelVerdict, ...]
     noise: float | None
+    mixing_only: bool
     sentence: str = ""
     caveat: str = ""
 
@@ -86,7 +89,8 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
     contenders = comparison.contenders
     winner = contenders[0] if contenders else None
     reference = next((m for m in REFERENCES if m in contenders), None)
-    better = _better_than(comparison, reference, contenders) if reference else set()
+    mixing_only = comparison.metrics.at[comparison.primary, "family"] == "batches"
+    better = _better_than(comparison, reference, contenders) if reference and not mixing_only else set()
     worse = _clearly_worse(comparison, contenders)
     if worse is not None and winner in better and reference:
         worse |= {reference}
@@ -102,8 +106,9 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
         better_than_reference=winner in better,
         ties=tuple(m for m in contenders if m != winner and m not in (worse or ())),
         tested=worse is not None,
-        models=_model_verdicts(comparison),
+        models=() if mixing_only else _model_verdicts(comparison),
         noise=comparison.value(NOISE, comparison.primary),
+        mixing_only=mixing_only,
     )
     return replace(found, sentence=sentence(found), caveat=caveat(found, facts.planted))
 

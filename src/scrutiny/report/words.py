@@ -10,9 +10,10 @@ from .intervals import LEVEL, Interval
 AIMS = {
     "cell_types": "telling apart the cell types of",
     "integration": "integrating the batches of",
-    "batch_mixing": "mixing the batches of",
     "label_transfer": "transferring labels to unseen cells of",
+    "batch_mixing": "mixing the batches of",
 }
+"""Task to what it is for, in the order of the report."""
 METRICS = {
     "probe_logreg_macro_f1": "macro-F1 of predicted cell types",
     "scib_total": "scIB total score",

@@ -33,7 +33,7 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-const tip = element("div", { class: "tip", role: "status", hidden: true });
+const tip = element("div", { class: "tip", "aria-hidden": "true", hidden: true });
 document.body.append(tip);
 
 function showTip(text, event) {

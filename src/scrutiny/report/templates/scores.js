@@ -18,7 +18,7 @@ function drawScores(figure, comparison) {
   select.addEventListener("change", draw);
   const key = element("span", { class: "key" });
   const kinds = new Set(comparison.methods.map((m) => m.kind));
-  const shown = [["best", "--accent", "best"], ["model", "--accent-soft", "model"], ["baseline", "--plain", "baseline"], ["control", "--control", "control"]];
+  const shown = [["best", "--accent", comparison.winnerWord], ["model", "--accent-soft", "model"], ["baseline", "--plain", "baseline"], ["control", "--control", "control"]];
   for (const [kind, colour, word] of shown) {
     if (kind === "best" || kinds.has(kind)) key.append(element("span", {}, element("i", { style: { background: `var(${colour})` } }), word));
   }
@@ -80,7 +80,7 @@ function headRow(comparison, metric, scale, reach) {
 function scoreRow({ comparison, metric, i, value, interval, difference, scale, offset, hasDifferences, best, starts }) {
   const method = comparison.methods[i];
   const kind = method.kind;
-  const tag = metric.primary && kind !== "control" ? (i === comparison.winner ? "best" : comparison.ties.includes(i) ? "tie" : "") : "";
+  const tag = metric.primary && kind !== "control" ? (i === comparison.winner ? comparison.winnerWord : comparison.ties.includes(i) ? "tie" : "") : "";
   const name = element("span", { class: "name" }, method.name, tag ? element("span", { class: "tag" }, tag) : "");
   const track = element("div", { class: "track scores" });
   const zero = Math.max(0, scale(0));
