@@ -57,6 +57,17 @@ def test_reasons_come_without_folders(tmp_path):
     assert finding.title == "Failed: scvi" and finding.evidence == "OSError: weights.pt is torn"
 
 
+def test_a_model_is_tested_and_what_it_saw_is_asked(tmp_path):
+    store = write(tmp_path, MadeStore(methods={"hvg_pca": 0.8, "uce": 0.7}, kinds={"uce": "model"}, **SMALL))
+    study = store.study()
+    study["methods"]["uce"]["trained_on"] = None
+    store.add_study(study)
+    found = gather([store])
+    assert "No evidence that uce beats the best cheap method, hvg_pca" in found.verdicts[0].sentence
+    (leakage,) = [f for f in found.findings if f.code == "SCR003"]
+    assert leakage.title == "Whether uce saw these cells in pretraining is unknown"
+
+
 def test_nothing_scored_is_said(tmp_path):
     failed = dict.fromkeys(
         ["hvg_pca", "control/shuffle", "control/label_oracle", "control/random_projection", "control/no_integration"], "no"

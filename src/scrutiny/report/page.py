@@ -32,6 +32,7 @@ from .verdict import MARGIN
 from .words import duration, metric_words, number, plain, title
 
 MOST_BYTES = 10_000_000
+STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "media.css")
 SCRIPTS = ("page.js", "scores.js", "cost.js", "maps.js", "table.js")
 
 
@@ -98,7 +99,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
     }
     return _template().render(
         data=htmlsafe_json_dumps(data, separators=(",", ":"), allow_nan=False),
-        style=_asset("style.css"),
+        style=Markup("\n").join(_asset(name) for name in STYLES),
         script=Markup("\n").join(_asset(name) for name in SCRIPTS),
         overall=overall(gathered.verdicts),
         datasets=[_dataset(gathered, name, shown) for name in gathered.facts],

@@ -10,7 +10,32 @@ function outline(context, kind, x, y, r) {
   if (kind === "circle") context.arc(x, y, r, 0, 2 * Math.PI);
   else if (kind === "square") context.rect(x - r, y - r, 2 * r, 2 * r);
   else {
-    const corners = { triangle: [[0, -1.3], [1.2, 1], [-1.2, 1]], diamond: [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]] }[kind] ?? [[-1.3, -0.4], [-0.4, -0.4], [-0.4, -1.3], [0.4, -1.3], [0.4, -0.4], [1.3, -0.4], [1.3, 0.4], [0.4, 0.4], [0.4, 1.3], [-0.4, 1.3], [-0.4, 0.4], [-1.3, 0.4]];
+    const corners = {
+      triangle: [
+        [0, -1.3],
+        [1.2, 1],
+        [-1.2, 1],
+      ],
+      diamond: [
+        [0, -1.4],
+        [1.4, 0],
+        [0, 1.4],
+        [-1.4, 0],
+      ],
+    }[kind] ?? [
+      [-1.3, -0.4],
+      [-0.4, -0.4],
+      [-0.4, -1.3],
+      [0.4, -1.3],
+      [0.4, -0.4],
+      [1.3, -0.4],
+      [1.3, 0.4],
+      [0.4, 0.4],
+      [0.4, 1.3],
+      [-0.4, 1.3],
+      [-0.4, 0.4],
+      [-1.3, 0.4],
+    ];
     corners.forEach(([dx, dy], i) => (i ? context.lineTo(x + r * dx, y + r * dy) : context.moveTo(x + r * dx, y + r * dy)));
     context.closePath();
   }
@@ -39,7 +64,13 @@ function drawMaps(holder, set) {
   });
   holder.append(element("div", { class: "figure-head" }, element("h3", {}, "UMAPs"), segments), legend, grid);
   const some = set.n < set.of ? `${set.n.toLocaleString("en")} of ${set.of.toLocaleString("en")} cells, in proportion to the groups. ` : "";
-  holder.append(element("p", { class: "figure-note" }, `${some}UMAPs are pictures, not evidence: distances between groups mean little, and no score is computed from them.`));
+  holder.append(
+    element(
+      "p",
+      { class: "figure-note" },
+      `${some}UMAPs are pictures, not evidence: distances between groups mean little, and no score is computed from them.`,
+    ),
+  );
   new ResizeObserver(() => requestAnimationFrame(draw)).observe(grid);
   redraws.push(draw);
   choose(columns[0]);

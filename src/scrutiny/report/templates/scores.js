@@ -18,9 +18,15 @@ function drawScores(figure, comparison) {
   select.addEventListener("change", draw);
   const key = element("span", { class: "key" });
   const kinds = new Set(comparison.methods.map((m) => m.kind));
-  const shown = [["best", "--accent", comparison.winnerWord], ["model", "--accent-soft", "model"], ["baseline", "--plain", "baseline"], ["control", "--control", "control"]];
+  const shown = [
+    ["best", "--accent", comparison.winnerWord],
+    ["model", "--accent-soft", "model"],
+    ["baseline", "--plain", "baseline"],
+    ["control", "--control", "control"],
+  ];
   for (const [kind, colour, word] of shown) {
-    if (kind === "best" || kinds.has(kind)) key.append(element("span", {}, element("i", { style: { background: `var(${colour})` } }), word));
+    if (kind === "best" || kinds.has(kind))
+      key.append(element("span", {}, element("i", { style: { background: `var(${colour})` } }), word));
   }
   figure.append(element("div", { class: "figure-head" }, element("h3", {}, "Scores beside their controls"), select, key), rows, note);
   draw();
@@ -44,7 +50,21 @@ function drawMetric(rows, note, comparison, metric) {
   rows.replaceChildren(headRow(comparison, metric, scale, differences ? reach : null));
   order.forEach((i, place) => {
     const starts = isControl(i) && place > 0 && !isControl(order[place - 1]);
-    rows.append(scoreRow({ comparison, metric, i, value: values[i], interval: intervals[i], difference: differences && differences[i], scale, offset, hasDifferences: Boolean(differences), best: i === best, starts }));
+    rows.append(
+      scoreRow({
+        comparison,
+        metric,
+        i,
+        value: values[i],
+        interval: intervals[i],
+        difference: differences && differences[i],
+        scale,
+        offset,
+        hasDifferences: Boolean(differences),
+        best: i === best,
+        starts,
+      }),
+    );
   });
   note.textContent = metricNote(metric, comparison, Boolean(differences));
 }
@@ -57,14 +77,23 @@ function reachOf(differences) {
 
 function headRow(comparison, metric, scale, reach) {
   const track = element("div", { class: "track scores" });
-  const ends = [["floor", metric.floor, metric.floorValue], ["roof", metric.roof, metric.roofValue]].filter((end) => end[2] !== null);
+  const ends = [
+    ["floor", metric.floor, metric.floorValue],
+    ["roof", metric.roof, metric.roofValue],
+  ].filter((end) => end[2] !== null);
   ends.forEach(([, name, value]) => {
     const at = scale(value);
     const side = at < 25 ? "from-left" : at > 75 ? "from-right" : "";
     track.append(element("span", { class: side, style: { left: `${at}%` } }, `${name.replace("control/", "")} ${number(value)}`));
   });
   if (ends.length === 2 && Math.abs(scale(ends[0][2]) - scale(ends[1][2])) < 40) track.firstChild.style.bottom = "17px";
-  const row = element("div", { class: "score-row head" + (reach === null ? " no-difference" : "") }, element("span", {}, ""), track, element("span", {}, metric.primary ? "value, 95% interval" : "value, scaled"));
+  const row = element(
+    "div",
+    { class: "score-row head" + (reach === null ? " no-difference" : "") },
+    element("span", {}, ""),
+    track,
+    element("span", {}, metric.primary ? "value, 95% interval" : "value, scaled"),
+  );
   if (reach !== null) {
     const differences = element("div", { class: "track differences" });
     differences.append(
@@ -80,19 +109,37 @@ function headRow(comparison, metric, scale, reach) {
 function scoreRow({ comparison, metric, i, value, interval, difference, scale, offset, hasDifferences, best, starts }) {
   const method = comparison.methods[i];
   const kind = method.kind;
-  const tag = metric.primary && kind !== "control" ? (i === comparison.winner ? comparison.winnerWord : comparison.ties.includes(i) ? "tie" : "") : "";
+  const tag =
+    metric.primary && kind !== "control"
+      ? i === comparison.winner
+        ? comparison.winnerWord
+        : comparison.ties.includes(i)
+          ? "tie"
+          : ""
+      : "";
   const name = element("span", { class: "name" }, method.name, tag ? element("span", { class: "tag" }, tag) : "");
   const track = element("div", { class: "track scores" });
   const zero = Math.max(0, scale(0));
   const from = Math.min(zero, scale(value));
-  track.append(element("div", { class: `bar ${kind}${best ? " best" : ""}`, style: { left: `${from}%`, width: `${Math.abs(scale(value) - zero)}%` } }));
+  track.append(
+    element("div", { class: `bar ${kind}${best ? " best" : ""}`, style: { left: `${from}%`, width: `${Math.abs(scale(value) - zero)}%` } }),
+  );
   [metric.floorValue, metric.roofValue].forEach((end) => {
     if (end !== null) track.append(element("i", { style: { left: `${scale(end)}%` } }));
   });
-  if (interval) track.append(element("div", { class: "whisker", style: { left: `${scale(interval[0])}%`, width: `${scale(interval[1]) - scale(interval[0])}%` } }));
+  if (interval)
+    track.append(
+      element("div", { class: "whisker", style: { left: `${scale(interval[0])}%`, width: `${scale(interval[1]) - scale(interval[0])}%` } }),
+    );
   const scaled = comparison.scaled[metric.name][i];
   const second = interval ? `${number(interval[0])}–${number(interval[1])}` : scaled !== null ? `${number(scaled)} scaled` : "";
-  const row = element("div", { class: `score-row ${kind}${hasDifferences ? "" : " no-difference"}${starts ? " gap" : ""}` }, name, track, element("span", { class: "figure" }, number(value, 3), element("small", {}, second)));
+  const row = element(
+    "div",
+    { class: `score-row ${kind}${hasDifferences ? "" : " no-difference"}${starts ? " gap" : ""}` },
+    name,
+    track,
+    element("span", { class: "figure" }, number(value, 3), element("small", {}, second)),
+  );
   const told = [`${method.name}: ${number(value, 4)}`];
   if (scaled !== null) told.push(`${number(scaled, 3)} on the scale from ${metric.floor} (0) to ${metric.roof} (1)`);
   if (interval) told.push(`95% interval ${number(interval[0], 3)} to ${number(interval[1], 3)}`);
@@ -126,6 +173,12 @@ function metricNote(metric, comparison, hasDifferences) {
   if (metric.labelTuned) parts.push("Label-tuned: a parameter was picked by looking at the labels.");
   if (metric.unscaled) parts.push(`Not scaled: ${metric.unscaled}.`);
   if (metric.primary && comparison.ties.length) parts.push("Tie: cannot be told from the best.");
-  if (hasDifferences) parts.push(`Right: paired difference with its 95% interval; the band is the margin of ${comparison.margin}.`);
-  return parts.filter(Boolean).map((part) => (/[.!?]$/.test(part) ? part : `${part}.`)).join(" ");
+  if (hasDifferences)
+    parts.push(
+      `Differences from ${comparison.referenceName} are paired, with 95% intervals; ${comparison.margin} is the least that matters.`,
+    );
+  return parts
+    .filter(Boolean)
+    .map((part) => (/[.!?]$/.test(part) ? part : `${part}.`))
+    .join(" ");
 }
