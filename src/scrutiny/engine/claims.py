@@ -85,23 +85,21 @@ class Claims:
             If the folder cannot be written.
         """
         while True:
-            if holder := self.holder(key, besides=owner):
+            markers = self._markers(key)  # listed once: the new number must follow from the very markers that were judged
+            if holder := _holder(markers, owner):
                 raise Busy(key, holder)
-            markers = self._markers(key)
             if len(markers) >= DEATHS:
-                raise ProcessDied([_read(marker).ended for marker in markers])
+                ends = [_read(marker).ended for marker in markers]
+                if self._markers(key) == markers:  # else somebody has just finished it and taken them away
+                    raise ProcessDied(ends)
+                continue
             marker = self.folder / f"{key}.{max(map(_number, markers), default=0) + 1}"
             if _create(marker, owner):
                 return marker
 
     def holder(self, key: str, *, besides: Owner) -> str:
         """Who else is at this work, in words; '' if nobody is."""
-        for marker in self._markers(key):
-            found = _read(marker)
-            if found.owner != besides and _is_held(marker, found.owner):
-                who = f"process {found.owner.pid} on {found.owner.host}" if found.owner else "another process"
-                return f"{who} (if that is over, delete {marker})"
-        return ""
+        return _holder(self._markers(key), besides)
 
     def blame(self, marker: Path, how: str) -> None:
         """Write onto a marker how the process that held it ended."""
@@ -126,6 +124,15 @@ class Claims:
 
     def _markers(self, key: str) -> list[Path]:
         return sorted(self.folder.glob(f"{key}.*"))
+
+
+def _holder(markers: list[Path], besides: Owner) -> str:
+    for marker in markers:
+        found = _read(marker)
+        if found.owner != besides and _is_held(marker, found.owner):
+            who = f"process {found.owner.pid} on {found.owner.host}" if found.owner else "another process"
+            return f"{who} (if that is over, delete {marker})"
+    return ""
 
 
 def _create(marker: Path, owner: Owner) -> bool:

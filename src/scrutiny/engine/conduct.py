@@ -95,7 +95,7 @@ class Conductor:
 
     def _handle(self, job: Job, message: Message) -> None:
         match message:
-            case Finished(key, status, reason, _):
+            case Finished(key, status, reason):
                 self._finish(key, status, reason)
             case Ended(broken=broken) if broken:
                 raise StoreError(broken)

@@ -80,15 +80,16 @@ class _Performance:
             self.store.claims.finish(key)
 
     def _do(self, spec: RunSpec) -> None:
-        started = time.perf_counter()
         try:
             with self._claimed(spec.key):
+                if self.store.done(spec.key):  # by another process, between our question and our claim
+                    return
                 run = self._record(spec)
         except ProcessDied as died:
             run = self._failed(spec, died)
             self.store.put(run)
             self.store.claims.finish(spec.key)
-        self.tell(Finished(spec.key, run.status, run.reason, time.perf_counter() - started))
+        self.tell(Finished(spec.key, run.status, run.reason))
 
     @contextmanager
     def _claimed(self, key: str) -> Iterator[None]:
@@ -138,8 +139,9 @@ class _Performance:
         is_control = self._card().kind == "control"
         scores = score_all(task.card, evidence, problem.query.cell_ids, with_replicates=not is_control)
         cost = replace(embedded.cost, seconds_score=time.perf_counter() - started)
-        made = {"output_key": embedded.key, "n_dims": embedded.output.values.shape[1]}
-        return self._run(spec, Status.OK, scores=scores, cost=cost, **made)
+        run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=embedded.key, n_dims=embedded.output.values.shape[1])
+        notes = [note for note in problem.query.notes if note not in view.notes]
+        return replace(run, facts={**run.facts, "notes": notes})
 
     def _embedded(self, problem: Problem, view: Dataset) -> _Embedded:
         """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""
@@ -172,6 +174,8 @@ class _Performance:
 
     def _made(self, asked: Request, key: str) -> _Embedded:
         with self._claimed(key):
+            if found := self._cached(asked, key):  # another process made it, between our question and our claim
+                return found
             made = asked.make(measured=self.measured)
             cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb")}
             self.store.put_output(key, made.output, cost)

@@ -55,7 +55,6 @@ class Finished(NamedTuple):
     key: str
     status: Status
     reason: str
-    seconds: float
 
 
 class Ended(NamedTuple):
