@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from os import cpu_count
@@ -92,7 +91,7 @@ def _dataset(adata: Any, embedding: str, roles: dict[str, str]) -> Dataset:
     return replace(kept, obsm={embedding: kept.obsm[embedding]})
 
 
-def _tasks(data: Dataset) -> Sequence[str]:
+def _tasks(data: Dataset) -> tuple[str, ...]:
     if not data.has("label"):
         return ("batch_mixing",)
     return ("cell_types", "integration") if data.has("batch") else ("cell_types",)
