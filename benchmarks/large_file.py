@@ -123,7 +123,8 @@ def main() -> None:
     print("\n".join(f"{step:16} {value:>10,}" for step, value in found.items()))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
     sizes = {"cells": asked.cells, "genes": asked.genes, "per_cell": asked.per_cell, "gb": round(size, 2)}
-    place = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "machine": f"{platform.machine()}, {os.cpu_count()} cores", "commit": commit}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    place = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine, "commit": commit}
     results = HERE / "results" / "large_file.jsonl"
     results.parent.mkdir(exist_ok=True)
     with results.open("a") as file:
