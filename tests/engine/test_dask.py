@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from toys import toys as chosen
 
+from scrutiny.core.errors import InputError
 from scrutiny.engine.study import Study
 
 pytest.importorskip("distributed")
@@ -25,3 +26,11 @@ def test_the_same_as_the_local_engine_and_a_dead_worker_costs_only_its_job(cells
         assert left is right is None or left == pytest.approx(right, abs=1e-6)
     assert dask.loc[dask["method"] == "hvg_pca", "peak_memory_mb"].notna().all()
     assert list((tmp_path / "dask" / "started").iterdir()) == [] and not list((tmp_path / "dask").glob(".data-*"))
+
+
+def test_a_scheduler_that_is_not_there_is_our_error(cells, store_folder, monkeypatch):
+    from scrutiny.engine import dask
+
+    monkeypatch.setattr(dask, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
+        Study((cells,), chosen("counting"), ("toy/separate",)).run(store_folder, engine="dask", scheduler="tcp://127.0.0.1:9")

@@ -94,6 +94,9 @@ class Deadly(Toy):
     def embed(self, query):
         if self.how == "exit":
             os._exit(3)
+        if self.how == "abort":
+            os.write(2, b"all is well\nout of ideas\n")
+            os.abort()
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -6,24 +6,27 @@ scheduler. Workers should have one thread each: the libraries inside a job bring
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import cloudpickle
 from dask.distributed import Client, Future, LocalCluster, wait
 from distributed.scheduler import KilledWorker
 
 from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import InputError
 
 from .claims import Claims
 from .execute import perform
 from .jobs import Ended, Job, Message, Setting, register_all
 from .threads import pin_threads
 
-CONNECT_SECONDS = 30
+CONNECT_SECONDS = 10
 AHEAD = 2
 """Jobs handed over for each worker, so that none waits for the coordinator."""
 
@@ -44,8 +47,9 @@ class DaskPool:
         self, n_workers: int, datasets: Mapping[str, Dataset], setting: Setting, *, scheduler: str = "", resources: Mapping[str, float]
     ) -> None:
         self.setting, self.resources, self.is_own = replace(setting, registered={}), dict(resources), not scheduler
-        self.cluster = LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) if self.is_own else None
-        self.client = Client(scheduler or self.cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+        own = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}  # what died is told by events
+        self.cluster = LocalCluster(n_workers=n_workers, **own) if self.is_own else None
+        self.client = _connected(scheduler or self.cluster)
         self.folder = TemporaryDirectory(dir=setting.store, prefix=".data-")
         self.content = {name: Path(self.folder.name) / str(i) for i, name in enumerate(datasets)}
         for name, path in self.content.items():  # a file, because data in the cluster's memory are lost with the worker that holds them
@@ -76,6 +80,15 @@ class DaskPool:
             self.cluster.close()
         Claims(self.setting.store / "started").withdraw_all(self.setting.owner)
         self.folder.cleanup()
+
+
+def _connected(scheduler: Any) -> Client:
+    try:
+        return Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler} ({error}); start one with 'dask scheduler' and give its address"
+        ) from error
 
 
 def _work(content: Path, job: Job, setting: Setting) -> list[Message]:

@@ -20,7 +20,7 @@ from scrutiny.core.outputs import CellEmbedding
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS
 
-from .meter import peak_memory_mb
+from .meter import Meter
 from .provenance import module_versions
 
 TRUTH = ("label", "batch")
@@ -96,19 +96,15 @@ class Request:
             }
         )
 
-    def make(self, *, measured: bool) -> Made:
+    def make(self, meter: Meter) -> Made:
         """Fit and embed; checked and in the order of the query.
-
-        Parameters
-        ----------
-        measured
-            Whether the peak memory of the process belongs to this request alone.
 
         Raises
         ------
         NotApplicable, Misaligned, ContractError
             What the method raises, or what its output breaks.
         """
+        meter.begin()
         started = time.perf_counter()
         if self.card.transductive:
             fitted = started
@@ -121,7 +117,7 @@ class Request:
         if not isinstance(output, CellEmbedding):
             raise ContractError(f"{self.card.name} returned a {type(output).__name__}; expected a CellEmbedding (values with cell ids)")
         aligned = output.aligned_to(self.query.cell_ids)
-        return Made(aligned, fitted - started, ended - fitted, peak_memory_mb() if measured else None)
+        return Made(aligned, fitted - started, ended - fitted, meter.peak_mb())
 
 
 def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Request:

@@ -29,7 +29,7 @@ from .claims import Busy, ProcessDied
 from .embedding import Chosen, Request, request
 from .facts import method_facts, task_facts
 from .jobs import Ended, Finished, Holding, Job, Message, Setting
-from .meter import peak_memory_mb, reset_peak
+from .meter import Meter
 from .provenance import module_versions
 from .scoring import reason_for, score_all
 from .store import Store
@@ -45,7 +45,7 @@ def perform(job: Job, data: Dataset, setting: Setting, tell: Tell, *, alone: boo
     alone
         Whether this process does nothing else, so that its peak memory is that of the job.
     """
-    performance = _Performance(job, data, setting, tell, measured=reset_peak() or alone)
+    performance = _Performance(job, data, setting, tell, Meter(alone=alone))
     try:
         performance.run()
     except Busy as busy:
@@ -64,8 +64,8 @@ class _Embedded(NamedTuple):
 class _Performance:
     """One job under way: what it has made so far is shared by its Runs."""
 
-    def __init__(self, job: Job, data: Dataset, setting: Setting, tell: Tell, *, measured: bool) -> None:
-        self.job, self.data, self.setting, self.tell, self.measured = job, data, setting, tell, measured
+    def __init__(self, job: Job, data: Dataset, setting: Setting, tell: Tell, meter: Meter) -> None:
+        self.job, self.data, self.setting, self.tell, self.meter = job, data, setting, tell, meter
         self.store = Store(setting.store)
         self.embedded: dict[str, _Embedded | Exception] = {}
         self.evidence: list[Evidence] = []
@@ -176,7 +176,7 @@ class _Performance:
         with self._claimed(key):
             if found := self._cached(asked, key):  # another process made it, between our question and our claim
                 return found
-            made = asked.make(measured=self.measured)
+            made = asked.make(self.meter)
             cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb")}
             self.store.put_output(key, made.output, cost)
         return _Embedded(made.output, Cost(**cost), key)
@@ -213,7 +213,5 @@ class _Performance:
 
     def _run(self, spec: RunSpec, status: Status, **found: Any) -> Run:
         facts = {**task_facts(TASKS.get(spec.task).card, self._view(spec)), **method_facts(self._card()), "commit": self.setting.commit}
-        if self.measured:
-            facts["peak_memory_mb_with_scoring"] = peak_memory_mb()
         versions = {**self.setting.versions, **module_versions(self._card().requires)}
         return Run(spec, status, facts=facts, versions=versions, finished=datetime.now(UTC).isoformat(timespec="seconds"), **found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkstemp
 from time import monotonic
 from types import ModuleType
 from typing import Any
@@ -28,15 +30,19 @@ from .threads import pin_threads, thread_variables
 
 PATIENCE = 3.0
 """Seconds that a process has to end after it was asked to."""
+WORDS = 200
+"""Characters kept of the last line that a dead process printed."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class _Child:
-    """A running process: its end of the pipe, what it holds, and when it was heard of last."""
+    """A running process: its end of the pipe, where its prints go, what it holds, and when it was heard of last."""
 
     job: Job
     process: Any
     pipe: Any
+    prints: Path
     markers: tuple[Path, ...] = ()
     heard: float = 0.0
 
@@ -57,19 +63,23 @@ class LocalPool:
         self.claims = Claims(setting.store / "started")
         self.children: list[_Child] = []
         self.context = _context(setting.threads)
+        self.prints = TemporaryDirectory(prefix="scrutiny-")
 
     @property
     def n_free(self) -> int:
         return self.n_jobs - len(self.children)
 
     def submit(self, job: Job) -> None:
-        receiver, sender = self.context.Pipe(duplex=False)
-        content = cloudpickle.dumps((job, self.datasets[job.dataset], self.setting))
-        process = self.context.Process(target=_child, args=(content, sender), name=f"scrutiny {job.method}")
+        ours, theirs = self.context.Pipe()
+        handle, prints = mkstemp(dir=self.prints.name)
+        os.close(handle)
+        process = self.context.Process(target=_child, args=(theirs, prints), name=f"scrutiny {job.method}")
         with _main_left_at_home():
             process.start()
-        sender.close()
-        self.children.append(_Child(job, process, receiver, heard=monotonic()))
+        theirs.close()
+        with suppress(OSError):  # it may be dead already; then the pipe tells
+            ours.send_bytes(cloudpickle.dumps((job, self.datasets[job.dataset], self.setting)))
+        self.children.append(_Child(job, process, ours, Path(prints), heard=monotonic()))
 
     def messages(self, timeout: float) -> list[tuple[Job, Message]]:
         if self.children:
@@ -83,6 +93,7 @@ class LocalPool:
             _end(child.process)
         self.children = []
         self.claims.withdraw_all(self.setting.owner)
+        self.prints.cleanup()
 
     def _hear(self, child: _Child) -> Iterator[Message]:
         """What a child has said; its `Ended` last, in its name if it could not say it."""
@@ -99,12 +110,17 @@ class LocalPool:
         _end(child.process)
         child.pipe.close()
         self.children.remove(child)
+        printed = child.prints.read_text(errors="replace").strip()
+        child.prints.unlink()
+        if printed:
+            log.info("%s printed:\n%s", child.job.method, printed)
         ended = ended or Ended(died=_how(child.process.exitcode))
         if not ended.died:
             return ended
+        last_words = f"; its last words: {printed.splitlines()[-1][:WORDS]}" if printed else ""
         for marker in child.markers:
-            self.claims.blame(marker, ended.died)
-        return ended._replace(early=not child.markers)
+            self.claims.blame(marker, ended.died + last_words)
+        return ended._replace(died=ended.died + last_words, early=not child.markers)
 
 
 def _read(child: _Child) -> tuple[list[Message], bool]:
@@ -152,11 +168,11 @@ def _main_left_at_home() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _child(content: bytes, pipe: Any) -> None:
+def _child(pipe: Any, prints: str) -> None:
     """Life of a child process. Ctrl-C is the parent's to handle; when the parent is gone, so is the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job, data, setting = cloudpickle.loads(content)
-    del content
+    _print_into(prints)
+    job, data, setting = cloudpickle.loads(pipe.recv_bytes())
     held: list[Path] = []
     threading.Thread(target=_follow_parent, args=(Claims(setting.store / "started"), held), daemon=True).start()
 
@@ -169,6 +185,14 @@ def _child(content: bytes, pipe: Any) -> None:
     with pin_threads(setting.threads):
         ended = perform(job, data, setting, tell, alone=True)
     pipe.send(ended)
+
+
+def _print_into(path: str) -> None:
+    """Let all that libraries print go into a file: the terminal belongs to the progress bar."""
+    handle = os.open(path, os.O_WRONLY)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
 
 
 def _follow_parent(claims: Claims, held: list[Path]) -> None:

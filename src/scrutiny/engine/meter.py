@@ -1,4 +1,4 @@
-"""The peak memory of this process, as the kernel counts it."""
+"""The peak memory of pieces of work in one process, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,38 @@ import psutil
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def reset_peak() -> bool:
-    """Let the peak begin anew from what is in use now. Only Linux can; returns whether it did."""
+class Meter:
+    """Measures one piece of work after the other, each as if it had been the first.
+
+    Parameters
+    ----------
+    alone
+        Whether the process does nothing else, so that its first peak is that of the first piece also where the system cannot let the
+        count begin anew. Only Linux can; elsewhere later pieces are not measured.
+    """
+
+    def __init__(self, *, alone: bool) -> None:
+        self._at_start = _resident_mb()
+        self._is_fresh = alone
+        self._before: float | None = None
+
+    def begin(self) -> None:
+        """A piece of work begins."""
+        is_clear = _reset_peak() or self._is_fresh
+        self._before = _resident_mb() if is_clear else None
+        self._is_fresh = False
+
+    def peak_mb(self) -> float | None:
+        """Largest resident memory in MiB since `begin`, less what earlier pieces left behind; None where it is not known."""
+        peak = _peak_mb()
+        return None if peak is None or self._before is None else peak - self._before + self._at_start
+
+
+def _resident_mb() -> float:
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def _reset_peak() -> bool:
     try:
         CLEAR.write_text("5")
     except OSError:
@@ -20,8 +50,7 @@ def reset_peak() -> bool:
     return True
 
 
-def peak_memory_mb() -> float | None:
-    """Largest resident memory in MiB since the process started or `reset_peak` worked; None where the system does not tell."""
+def _peak_mb() -> float | None:
     if STATUS.exists():
         found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
         return int(found[1]) / 1024 if found else None

@@ -13,6 +13,7 @@ from scrutiny.core.protocols import Problem
 
 from .applies import obstacle
 from .embedding import Chosen, request
+from .meter import Meter
 
 ASKED = TaskCard("embed", "an embedding of all cells", asks="embed", metrics=(), primary="", query_visible=True)
 
@@ -42,4 +43,4 @@ def embed(data: Dataset, method: str, *, options: Mapping[str, Any] | None = Non
     if found is not None:
         raise NotApplicable(found)
     blind = data.hide("label")
-    return request(chosen, seed, Problem(blind, blind, {}), data).make(measured=False).output
+    return request(chosen, seed, Problem(blind, blind, {}), data).make(Meter(alone=False)).output
