@@ -186,3 +186,14 @@ def test_tasks_on_the_same_cells_share_one_search_for_neighbours(do, store_folde
     assert len(searched) == 1
     table = Store(store_folder).scores()
     assert table.loc[table["metric"] == "knn_purity", "value"].nunique() == 1
+
+
+def test_a_task_that_renames_cells_is_not_given_the_truth_of_others(do, store_folder, monkeypatch):
+    def renaming(self, data, rng, pose=toys.Separate.pose):
+        problem = pose(self, data, rng)
+        renamed = replace(problem.query, obs=problem.query.obs.set_axis([f"new {cell}" for cell in data.cell_ids], axis=0))
+        return replace(problem, query=renamed)
+
+    monkeypatch.setattr(toys.Separate, "pose", renaming)
+    do(chosen("peeking"))
+    assert "ContractError: the task asks for cells that 'planted' has not" in Store(store_folder).runs()[0].reason

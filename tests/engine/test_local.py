@@ -72,14 +72,16 @@ def test_memory_is_that_of_each_run(cells, store_folder):
     costs = store.scores().drop_duplicates("run_key").set_index(["method", "task"])
     plain = costs.loc[("toy/counting", "toy/separate"), "peak_memory_mb"]
     assert ((costs.loc["toy/hungry", "peak_memory_mb"] - plain).between(290, 330)).all()
-    assert (costs.loc[["toy/counting", "toy/slow"], "peak_memory_mb"] - plain).abs().max() < 15, "the second output does not pay for the first scores"
+    assert (costs.loc[["toy/counting", "toy/slow"], "peak_memory_mb"] - plain).abs().max() < 15, (
+        "the second output does not pay for the first scores"
+    )
     assert costs.loc["toy/slow", "seconds_embed"].between(0.3, 0.6).all()
 
 
 def test_a_job_without_a_sign_of_life_is_ended(cells, store_folder):
     store = study(cells, chosen("slow", seconds=60), ("toy/separate",)).run(store_folder, timeout=0.5)
     (run,) = store.runs()
-    assert run.status is Status.FAILED and "no word for 0 s, the limit" in run.reason
+    assert run.status is Status.FAILED and "no word for 0.5 s, the limit" in run.reason
 
 
 def test_what_a_job_prints_stays_off_the_terminal_but_its_last_words_are_kept(cells, store_folder, capfd):

@@ -127,6 +127,8 @@ def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Reque
     """
     method = chosen.make()
     rows = data.obs.index.get_indexer(problem.query.obs.index)
+    if (rows < 0).any():
+        raise ContractError(f"the task asks for cells that '{data.name}' has not, e.g. '{problem.query.cell_ids[rows < 0][0]}'")
     wanted = getattr(method, "obsm_key", None)
     arrays = {wanted: data.obsm[wanted][rows]} if wanted is not None and data.obsm_key(wanted) else {}
     query = replace(_shown(problem.query, method.card), obsm=arrays)

@@ -28,6 +28,8 @@ from .execute import perform
 from .jobs import Ended, Holding, Job, Message, Setting, register_all
 from .threads import pin_threads, thread_variables
 
+PRELOADED = ("sklearn.linear_model", "sklearn.neighbors", "sklearn.cluster", "sklearn.model_selection", "scipy.sparse.csgraph")
+"""Imported once, before children are forked, because most jobs would import them otherwise."""
 PATIENCE = 3.0
 """Seconds that a process has to end after it was asked to."""
 WORDS = 200
@@ -102,7 +104,7 @@ class LocalPool:
         ended = next((message for message in said if isinstance(message, Ended)), None)
         if ended is None and is_open and self.timeout is not None and monotonic() - child.heard > self.timeout:
             child.process.terminate()
-            ended = Ended(died=f"no word for {self.timeout:.0f} s, the limit")
+            ended = Ended(died=f"no word for {self.timeout:g} s, the limit")
         if ended is not None or not is_open:
             yield self._bury(child, ended)
 
@@ -137,10 +139,6 @@ def _read(child: _Child) -> tuple[list[Message], bool]:
     except (EOFError, OSError):
         return said, False
     return said, True
-
-
-PRELOADED = ("sklearn.linear_model", "sklearn.neighbors", "sklearn.cluster", "sklearn.model_selection", "scipy.sparse.csgraph")
-"""Imported once, before children are forked, because most jobs would import them otherwise."""
 
 
 def _context(threads: int) -> ForkServerContext | SpawnContext:

@@ -144,7 +144,9 @@ class Store:
 
     def put_cells(self, dataset_key: str, columns: Mapping[str, Any]) -> None:
         """Keep ``cell_id`` and the columns of a data set that were used, each (n_cells,) str."""
-        self.cache.put(f"cells-{dataset_key}", Arrays({name: np.asarray(values, str) for name, values in columns.items()}))
+        key = f"cells-{dataset_key}"
+        if key not in self.cache:
+            self.cache.put(key, Arrays({name: np.asarray(values, str) for name, values in columns.items()}))
 
     def cells(self, dataset: str) -> pd.DataFrame:
         """Columns that were used of a data set (column names as in the file), indexed by cell id; for colours in figures.
