@@ -130,7 +130,7 @@ def test_cache_can_be_emptied_without_losing_scores(results, tmp_path):
         (("run", "{cells}", "--label", "cell_type", "--cells", "few"), 2, "expected 'all' or a number"),
         (("run", "{cells}", "--label", "cell_type", "--budget", "soon"), 2, "'soon' is no time"),
         (("run", "{cells}", "--label", "cell_type", "--label-origin", "guess"), 2, "expected one of genotype"),
-        (("run", "{cells}", "--label", "cell_type", "--methods", "depth", "-o", "{cells}/inside"), 2, "cannot be written"),
+        (("run", "{cells}", "--label", "cell_type", "--methods", "depth", "-o", "{cells}/inside"), 2, "cannot write"),
         (("score", "{cells}", "--embedding", "X_mine"), 2, "give label=, batch= or both"),
         (("show", "harmny"), 2, "harmony"),
         (("list", "models"), 2, "methods, metrics, tasks, datasets"),

@@ -77,7 +77,7 @@ def _list_datasets(console: Console) -> None:
 
     table = plain_table("Data sets (scrutiny run NAME fetches one)", "name", "cells", "title", "licence")
     for name, entry in sorted(catalog().items()):
-        table.add_row(name, f"{entry.n_cells:,}" if entry.n_cells else "-", entry.title, entry.licence)
+        table.add_row(name, f"{entry.cells:,}" if entry.cells else "-", entry.title, entry.licence)
     console.print(table)
 
 
