@@ -1,6 +1,7 @@
 """Studies from files to a store, with real data, methods and tasks where they are quick."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from toys import toys as chosen
 
 from scrutiny.core.errors import InputError, StoreError
+from scrutiny.data import backed
 from scrutiny.data.synth import planted
 from scrutiny.engine.plan import State
 from scrutiny.engine.sources import Source
@@ -101,6 +103,14 @@ def test_what_was_skipped_runs_once_it_can(cells, store_folder, monkeypatch):
         "toy/counting needs no_such_module, which is not installed"
     ]
     monkeypatch.undo()
+    assert [run.status for run in study.run(store_folder).runs()] == ["ok"]
+
+
+def test_data_on_disk_reach_the_child_by_a_path_from_where_the_user_is(file, store_folder, monkeypatch):
+    monkeypatch.setattr(backed, "LARGEST_IN_MEMORY", 0)
+    monkeypatch.chdir(file.parent)
+    study = Study((Source(Path(file.name), labels=("cell_type",), roles={"batch": "batch"}, cells=None),), ("hvg_pca",), ("integration",))
+    assert isinstance(study.grid.datasets[0].data.matrix, backed.BackedMatrix)
     assert [run.status for run in study.run(store_folder).runs()] == ["ok"]
 
 

@@ -37,9 +37,6 @@ class ArrayCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __contains__(self, key: str) -> bool:
-        return self._path(key).exists()
-
     def put(self, key: str, arrays: Arrays) -> None:
         """Write the arrays under their key. Raises StoreError if the file system refuses."""
         facts = json.dumps({**plain(arrays.facts), "digest": _digest(arrays.by_name)}, allow_nan=False)
@@ -50,7 +47,7 @@ class ArrayCache:
     def get(self, key: str) -> Arrays | None:
         """The arrays of that key; None if they are not there or not what was written (a warning says so)."""
         path = self._path(key)
-        if key not in self:
+        if not path.exists():
             return None
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -80,7 +80,7 @@ class LocalPool:
             process.start()
         theirs.close()
         with suppress(OSError):  # it may be dead already; then the pipe tells
-            ours.send_bytes(cloudpickle.dumps((job, self.datasets[job.dataset], self.setting)))
+            ours.send_bytes(cloudpickle.dumps((os.getcwd(), job, self.datasets[job.dataset], self.setting)))
         self.children.append(_Child(job, process, ours, Path(prints), heard=monotonic()))
 
     def messages(self, timeout: float) -> list[tuple[Job, Message]]:
@@ -170,7 +170,8 @@ def _child(pipe: Any, prints: str) -> None:
     """Life of a child process. Ctrl-C is the parent's to handle; when the parent is gone, so is the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _print_into(prints)
-    job, data, setting = cloudpickle.loads(pipe.recv_bytes())
+    folder, job, data, setting = cloudpickle.loads(pipe.recv_bytes())
+    os.chdir(folder)  # the server that it was forked from may have started elsewhere
     held: list[Path] = []
     threading.Thread(target=_follow_parent, args=(Claims(setting.store / "started"), held), daemon=True).start()
 

@@ -145,7 +145,7 @@ class Store:
     def put_cells(self, dataset_key: str, columns: Mapping[str, Any]) -> None:
         """Keep ``cell_id`` and the columns of a data set that were used, each (n_cells,) str."""
         key = f"cells-{dataset_key}"
-        if key not in self.cache:
+        if self.cache.get(key) is None:
             self.cache.put(key, Arrays({name: np.asarray(values, str) for name, values in columns.items()}))
 
     def cells(self, dataset: str) -> pd.DataFrame:
