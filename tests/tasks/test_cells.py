@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from scrutiny.core.builtins import METRICS
+from scrutiny.core.builtins import TASKS as BUILT_IN
 from scrutiny.core.dataset import Scale
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.outputs import CellEmbedding
-from scrutiny.core.builtins import TASKS as BUILT_IN
 from scrutiny.core.registry import TASKS
 from scrutiny.data.synth import planted
 from scrutiny.methods.linear import HvgPca
