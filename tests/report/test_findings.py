@@ -190,6 +190,12 @@ def test_scr014_one_batch():
     assert found.code == "SCR014"
 
 
+def test_scr016_labels_transferred_within_one_batch():
+    within = Made(CHEAP, task="label_transfer")
+    assert "SCR016" in codes(tidy(within), DatasetFacts(**{**vars(CLEAN), "batch_counts": {"b1": 400}}))
+    assert codes(tidy(within)) == set()
+
+
 def test_scr015_no_interval():
     assert codes(tidy(Made(CHEAP)).assign(replicates_kept=None, replicates_held=None)) == {"SCR015"}
 

@@ -201,4 +201,17 @@ def one_batch(case: DataCase) -> Iterator[Finding]:
         )
 
 
-DATA_CHECKS = (leakage, confounded, label_origin, sampled, label_tuned, tiny_labels, planted, no_labels, one_batch)
+def random_split(case: DataCase) -> Iterator[Finding]:
+    """SCR016: no batch could be held out, so the test cells come from the runs that were learnt from."""
+    if len(case.facts.batch_counts) <= 1 and any(c.key.task == "label_transfer" for c in case.comparisons):
+        yield Finding(
+            "SCR016",
+            "caution",
+            "Labels were transferred within one batch",
+            "There is no second batch to hold out, so 30% of the cells of each label were drawn at random.",
+            "Cells of one run are on both sides, so these scores promise more than a new donor or batch will keep. "
+            "Use them to compare methods, not to foresee accuracy.",
+        )
+
+
+DATA_CHECKS = (leakage, confounded, label_origin, sampled, label_tuned, tiny_labels, planted, no_labels, one_batch, random_split)
