@@ -12,7 +12,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Meter:
-    """Measures one piece of work after the other, each as if it had been the first.
+    """Measures one piece of work after the other, without what other work in between has left behind.
 
     Parameters
     ----------
@@ -25,6 +25,7 @@ class Meter:
         self._at_start = _resident_mb()
         self._is_fresh = alone
         self._before: float | None = None
+        self._highest = 0.0
 
     def begin(self) -> None:
         """A piece of work begins."""
@@ -33,9 +34,16 @@ class Meter:
         self._is_fresh = False
 
     def peak_mb(self) -> float | None:
-        """Largest resident memory in MiB since `begin`, less what earlier pieces left behind; None where it is not known."""
+        """Largest resident memory in MiB since `begin`; None where it is not known.
+
+        What lay about between the pieces is taken off. The libraries that an earlier piece loaded lie there too, so the peak is never
+        less than that of an earlier piece.
+        """
         peak = _peak_mb()
-        return None if peak is None or self._before is None else peak - self._before + self._at_start
+        if peak is None or self._before is None:
+            return None
+        self._highest = max(self._highest, peak - self._before + self._at_start)
+        return self._highest
 
 
 def _resident_mb() -> float:
