@@ -6,6 +6,7 @@ import pytest
 from made_tables import Made, tidy
 
 from scrutiny.report.facts import DatasetFacts
+from scrutiny.report.sentences import overall
 from scrutiny.report.verdict import MARGIN, verdicts
 
 CHEAP = {"hvg_pca": ("baseline", 0.6), "harmony": ("baseline", 0.6)}
@@ -118,3 +119,13 @@ def test_a_ready_made_array_goes_by_its_own_name():
     table = tidy(Made(CHEAP | {"precomputed": ("model", 0.9)}))
     table.loc[table["method"] == "precomputed", "method_options"] = options
     assert verdicts(table, {})[0].winner == "X_mine"
+
+
+def test_the_headline_names_a_single_data_set_once():
+    cheap = {"hvg_pca": ("baseline", 0.6), "harmony": ("baseline", 0.8)}
+    table = pd.concat([tidy(Made(cheap)), tidy(Made(cheap, task="integration"))], ignore_index=True)
+    said = overall(verdicts(table, {}))
+    assert said.startswith("On made: for telling apart the cell types, harmony is clearly better than plain PCA")
+    assert said.count("made") == 1
+    two = pd.concat([tidy(Made(cheap)), tidy(Made(cheap, dataset="other"))], ignore_index=True)
+    assert "the cell types of made" in overall(verdicts(two, {}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .words import aim, listing, metric_words, number, plain, with_interval
+from .words import aim, listing, metric_words, number, plain, purpose, with_interval
 
 if TYPE_CHECKING:
     from .verdict import ModelVerdict, Verdict
@@ -20,24 +20,24 @@ def sentence(verdict: Verdict) -> str:
 
 
 def _about_winner(verdict: Verdict) -> str:
-    purpose = f"For {aim(verdict.key)}"
+    lead = f"For {aim(verdict.key)}"
     if verdict.winner is None:
-        return f"{purpose}, no method gave a score that can be compared."
+        return f"{lead}, no method gave a score that can be compared."
     score = f"{plain(verdict.winner, verdict.key.task)} scores highest ({metric_words(verdict.metric)} {number(verdict.value)})"
     if verdict.mixing_only:
         mixer = plain(verdict.winner, verdict.key.task)
-        return f"{purpose}, {mixer} mixes most ({_beside_noise(verdict)}), which alone makes no method better."
+        return f"{lead}, {mixer} mixes most ({_beside_noise(verdict)}), which alone makes no method better."
     if not verdict.tested:
-        return f"{purpose}, {score}; there are no replicates, so it cannot be said how sure that is."
+        return f"{lead}, {score}; there are no replicates, so it cannot be said how sure that is."
     ties = f"{listing(verdict.ties)} cannot be told from it" if verdict.ties else "all other methods are clearly behind"
     if verdict.over_reference is None or verdict.reference is None:
-        return f"{purpose}, {score}; {ties}."
+        return f"{lead}, {score}; {ties}."
     gain = with_interval(verdict.over_reference, signed=True)
     if verdict.better_than_reference:
-        return f"{purpose}, {score}, {gain} over {plain(verdict.reference, verdict.key.task)}; {ties}."
+        return f"{lead}, {score}, {gain} over {plain(verdict.reference, verdict.key.task)}; {ties}."
     others = [method for method in verdict.ties if method != verdict.reference]
     more = f" {listing(others)} cannot be told from it either." if others else ""
-    return f"{purpose}, no method is clearly better than {plain(verdict.reference, verdict.key.task)}: {score}, {gain}.{more}"
+    return f"{lead}, no method is clearly better than {plain(verdict.reference, verdict.key.task)}: {score}, {gain}.{more}"
 
 
 def _about_models(verdict: Verdict) -> str:
@@ -103,8 +103,7 @@ def _models_in_all(models: Sequence[ModelVerdict], verdicts: Sequence[Verdict]) 
 
 def _methods_in_all(verdicts: Sequence[Verdict]) -> str:
     if len(verdicts) <= MOST_CLAUSES:
-        clauses = "; ".join(_clause(verdict) for verdict in verdicts)
-        return f"{clauses[0].upper()}{clauses[1:]}."
+        return _in_clauses(verdicts)
     judged = [v for v in verdicts if not v.mixing_only]
     gains = [v for v in judged if v.better_than_reference]
     if not gains:
@@ -113,17 +112,29 @@ def _methods_in_all(verdicts: Sequence[Verdict]) -> str:
     return f"In {len(gains)} of {len(judged)} comparisons a method is clearly better than the plain one: {listing(parts)}."
 
 
-def _clause(verdict: Verdict) -> str:
+def _in_clauses(verdicts: Sequence[Verdict]) -> str:
+    """Every verdict as a clause; a single data set is named once, and label columns where there are several."""
+    one_dataset = len({v.key.dataset for v in verdicts}) == 1
+    several_labels = len({v.key.label_column for v in verdicts}) > 1
+    clauses = []
+    for v in verdicts:
+        what = purpose(v.key.task) if one_dataset else aim(v.key)
+        column = f" ({v.key.label_column})" if several_labels and v.key.label_column else ""
+        clauses.append(_clause(v, f"for {what}{column}"))
+    text = "; ".join(clauses)
+    return f"On {verdicts[0].key.dataset}: {text}." if one_dataset else f"{text[0].upper()}{text[1:]}."
+
+
+def _clause(verdict: Verdict, lead: str) -> str:
     """A verdict as one clause among several."""
-    purpose = f"for {aim(verdict.key)}"
     if verdict.winner is None:
-        return f"{purpose}, nothing could be scored"
+        return f"{lead}, nothing could be scored"
     winner = plain(verdict.winner, verdict.key.task)
     if verdict.mixing_only:
-        return f"{purpose}, {winner} mixes most, which alone makes no method better"
+        return f"{lead}, {winner} mixes most, which alone makes no method better"
     if verdict.reference is None or not verdict.tested:
-        return f"{purpose}, {winner} scores highest"
+        return f"{lead}, {winner} scores highest"
     reference = plain(verdict.reference, verdict.key.task)
     if verdict.better_than_reference and verdict.over_reference is not None:
-        return f"{purpose}, {winner} is clearly better than {reference} ({number(verdict.over_reference.estimate, signed=True)})"
-    return f"{purpose}, nothing is clearly better than {reference}"
+        return f"{lead}, {winner} is clearly better than {reference} ({number(verdict.over_reference.estimate, signed=True)})"
+    return f"{lead}, nothing is clearly better than {reference}"

@@ -8,10 +8,10 @@ from .comparisons import Key
 from .intervals import LEVEL, Interval
 
 AIMS = {
-    "cell_types": "telling apart the cell types of",
-    "integration": "integrating the batches of",
-    "label_transfer": "transferring labels to unseen cells of",
-    "batch_mixing": "mixing the batches of",
+    "cell_types": "telling apart the cell types",
+    "integration": "integrating the batches",
+    "label_transfer": "transferring labels to unseen cells",
+    "batch_mixing": "mixing the batches",
 }
 """Task to what it is for, in the order of the report."""
 METRICS = {
@@ -25,7 +25,12 @@ INTEGRATES = ("integration", "batch_mixing")
 
 def aim(key: Key) -> str:
     """What a comparison is for, e.g. "mixing the batches of pbmc"; a plugin's task is named as it is."""
-    return f"{AIMS.get(key.task, f'the task {key.task} on')} {key.dataset}"
+    return f"{purpose(key.task)} {'of' if key.task in AIMS else 'on'} {key.dataset}"
+
+
+def purpose(task: str) -> str:
+    """What a task is for, whatever the data."""
+    return AIMS.get(task, f"the task {task}")
 
 
 def metric_words(metric: str) -> str:
