@@ -102,6 +102,7 @@ def scib_batch(batch_parts: Mapping[str, float]) -> Measured:
         floor="control/batch_only",
         roof="control/label_oracle",
         label_tuned=True,
+        repeats=2,
     )
 )
 def scib_total(bio_parts: Mapping[str, float], batch_parts: Mapping[str, float]) -> Measured:
