@@ -1,5 +1,7 @@
 """Datasets: identity, roles, hiding, fingerprints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +70,8 @@ def test_fingerprint_follows_values_ids_and_scale_but_not_columns(data):
     assert same.column_key(["label"]) == data.column_key(["label"]), "names of columns do not matter, values do"
     assert data.with_roles(label="donor").column_key(["label"]) != data.column_key(["label"])
     assert data.take(np.array([1, 0, 2, 3])).fingerprint != data.fingerprint
+    named = replace(data, var=data.var.assign(symbol=["A", "B", "C"]))
+    assert named.fingerprint != data.fingerprint, "cell-cycle genes are found by symbol"
     logged = from_arrays("toy", data.values, data.obs, data.genes, scale=Scale.LOG)
     assert logged.fingerprint != data.fingerprint
 

@@ -145,10 +145,11 @@ def test_keys_are_the_same_in_another_process_and_follow_content():
     spec = RunSpec("pca", "toy", "cell_types", 0, "1", "1", "abc", {"n_dims": 50})
     code = (
         "from scrutiny.core.scores import RunSpec;"
-        "print(RunSpec('pca', 'other name', 'cell_types', 0, '1', '1', 'abc', {'n_dims': 50}).key)"
+        "print(RunSpec('pca', 'toy', 'cell_types', 0, '1', '1', 'abc', {'n_dims': 50}).key)"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert other == spec.key, "the name of a data set is not part of the key"
+    assert other == spec.key
+    assert RunSpec("pca", "copy", "cell_types", 0, "1", "1", "abc", {"n_dims": 50}).key != spec.key, "equal files of two names both show"
     assert RunSpec("pca", "toy", "cell_types", 1, "1", "1", "abc", {"n_dims": 50}).key != spec.key
 
 

@@ -105,10 +105,19 @@ def test_many_batches_share_ten_folds_of_whole_batches():
 def test_the_training_cells_of_the_task_are_the_only_ones_to_train():
     train = [True, True, True, True, False, False, False, False]
     assert folds_of("aabbabab", "xyxyxyxy", train).tolist() == [-1] * 4 + [0] * 4
-    assert folds_of("aabbabac", None, train).tolist() == [-1] * 4 + [0, 0, 0, -1]
+    assert folds_of("aabbabac", None, train).tolist() == [-1] * 4 + [0, 0, 0, -2]
     e = Evidence({**planted(n_cells=60), "train_rows": np.arange(60) < 30})
     assert e.measure("probe_knn_accuracy").details["folds"] == "cells held out by the task"
     assert (e["knn_predictions"][:30] == "").all()
+
+
+def test_a_type_that_only_held_out_cells_have_does_not_train_the_probe():
+    """Five cells of a new type lie on a held-out cell of a known one; were they trained on, it would be called new."""
+    embedding = np.array([[0.0], [0.1], [9], [9.1], [5]] + [[5.0]] * 5 + [[0.2]])
+    labels = np.array(["A", "A", "B", "B", "B"] + ["new"] * 5 + ["A"])
+    e = Evidence({"embedding": embedding, "labels": labels, "train_rows": np.arange(11) < 4})
+    assert e["probe_folds"].tolist() == [-1] * 4 + [0] + [-2] * 5 + [0]
+    assert "new" not in e["knn_predictions"] and "new" not in e["logreg_predictions"]
 
 
 @pytest.mark.parametrize(

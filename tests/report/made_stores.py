@@ -77,6 +77,7 @@ def _run(made, task, method, truth, replicates, output_key, rng) -> Run:
         "metrics": cards,
         "n_cells": made.n_cells,
         "n_genes": 1000,
+        "content": {"values": f"values-{made.n_cells}"},
     }
     spec = RunSpec(method, made.dataset, task, 0, "1", "1", f"data-{made.dataset}-{made.n_cells}")
     more = {"facts": facts, "versions": {"numpy": "2.0"}, "finished": "2026-01-02T03:04:05+00:00"}
@@ -98,6 +99,7 @@ def _study(made: MadeStore, methods: dict[str, float]) -> dict:
                 "key": f"key-{made.dataset}-{made.n_cells}",
                 "n_cells": made.n_cells,
                 "n_genes": 1000,
+                "content": {"values": f"values-{made.n_cells}"},
                 "organism": "human",
                 "roles": {"label": "cell_type", "batch": "batch"},
                 "label_columns": ["cell_type"],

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scrutiny.core.dataset import Dataset
+    from scrutiny.engine.embedding import Chosen
+    from scrutiny.engine.store import Store
     from scrutiny.engine.study import Study
 
 File = Annotated[str, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or a 10x folder; a data set of the catalogue; or a study (.toml).")]
@@ -152,18 +154,19 @@ def embed(
     `scrutiny embed harmony cells.h5ad --batch donor -o with_harmony.h5ad`
     """
     from scrutiny.data.read import read
+    from scrutiny.engine.embedding import Chosen
 
     roles = {"batch": batch} if batch is not None else {}
     data = read(file, roles=roles, layer=layer)
-    print(f"wrote {_embed_into(output, data, method, source=file, key=key, seed=seed)}")
+    print(f"wrote {_embed_into(output, data, Chosen(method), source=file, key=key, seed=seed)}")
 
 
-def _embed_into(output: Path, data: Dataset, method: str, *, source: Path, key: str | None = None, seed: int = 0) -> Path:
+def _embed_into(output: Path, data: Dataset, method: Chosen, *, source: Path, key: str | None = None, seed: int = 0) -> Path:
     from scrutiny.data.write import write_embedding
     from scrutiny.engine.once import embed as embed_once
 
-    made = embed_once(data, method, seed=seed)
-    return write_embedding(made, output, key=key or f"X_{method.replace('/', '_')}", source=source)
+    made = embed_once(data, method.name, options=method.options, seed=seed)
+    return write_embedding(made, output, key=key or f"X_{method.name.replace('/', '_')}", source=source)
 
 
 def _study(
@@ -270,18 +273,31 @@ def _say_notes(study: Study, console: Console) -> None:
             console.print(f"  {note}", markup=False, highlight=False)
 
 
-def _take_home(study: Study, store: Any, output: Path, console: Console) -> None:
+def _take_home(study: Study, store: Store, output: Path, console: Console) -> None:
     """Embed all cells of the file with the recommended method and write them into a copy of it."""
-    from dataclasses import replace
-
     from scrutiny.engine.sources import Source
-    from scrutiny.report.gather import gather
 
     source = study.datasets[0]
     if len(study.datasets) != 1 or not isinstance(source, Source) or source.path is None or source.catalog:
         raise InputError("--write-winner needs a study of one file")
-    best = next((r.method for r in gather([store]).recommendations if r.method), None)
-    if best is None:
-        raise InputError("no method is recommended, so there is no winner to write")
-    whole = replace(source, cells=None)._with_roles(source._read())
-    console.print(f"Wrote {best} of all cells: {_embed_into(output, whole, best, source=source.path)}", highlight=False)
+    best, task = _winner(store, study.grid.datasets[0].name)
+    if best.name == "precomputed":
+        console.print(f"The winner for {task}, {best.options['key']}, is in obsm of the file already.", highlight=False)
+        return
+    written = _embed_into(output, source.whole(), best, source=source.path)
+    console.print(f"Wrote {best.name}, the winner for {task}, of all cells: {written}", highlight=False, soft_wrap=True)
+
+
+def _winner(store: Store, dataset: str) -> tuple[Chosen, str]:
+    """The first recommendation for a data set, in the order of the report, and the task that it is for."""
+    import json
+
+    from scrutiny.engine.embedding import Chosen
+    from scrutiny.report.gather import gather
+
+    found = gather([store])
+    for comparison, recommendation in zip(found.comparisons, found.recommendations):
+        if comparison.key.dataset == dataset and recommendation.method:
+            row = comparison.rows[comparison.rows["method"] == recommendation.method].iloc[0]
+            return Chosen(row["registered"], json.loads(row["method_options"])), comparison.key.task
+    raise InputError(f"no method is recommended for {dataset}, so there is no winner to write")

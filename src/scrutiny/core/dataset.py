@@ -32,6 +32,10 @@ class Scale(StrEnum):
     """Non-negative reals without log: TPM, CPM, expected counts."""
 
 
+GENE_NAMES = ("symbol", "ensembl_id")
+"""Columns of var that methods and tasks may look genes up by."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Cells by genes with named roles.
@@ -149,10 +153,10 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Key of values, ids, genes, scale and organism. Obs columns are keyed apart, see `column_key`."""
-        return digest_of_json(
-            [self.matrix.digest, digest_of_strings(self.cell_ids), digest_of_strings(self.genes), str(self.scale), self.organism]
-        )
+        """Key of values, ids, genes with their other names, scale and organism. Obs columns are keyed apart, see `column_key`."""
+        names = {column: digest_of_strings(self.var[column].astype(str)) for column in GENE_NAMES if column in self.var}
+        ids = [digest_of_strings(self.cell_ids), digest_of_strings(self.genes), names]
+        return digest_of_json([self.matrix.digest, ids, str(self.scale), self.organism])
 
     def column_key(self, roles: Iterable[str]) -> str:
         """Key of the values of these roles, those that are there; names of columns do not matter."""

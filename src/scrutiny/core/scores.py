@@ -91,7 +91,7 @@ class RunSpec:
 
     @property
     def key(self) -> str:
-        content = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "dataset"}
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return digest_of_json({**content, "method_options": dict(self.method_options), "task_options": dict(self.task_options)})
 
 

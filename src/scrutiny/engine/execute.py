@@ -31,7 +31,8 @@ from .facts import method_facts, task_facts
 from .jobs import Ended, Finished, Holding, Job, Message, Setting
 from .meter import Meter
 from .provenance import module_versions
-from .scoring import reason_for, score_all
+from .resample import DONOR
+from .scoring import Cells, reason_for, score_all
 from .store import Store
 
 Tell = Callable[[Message], None]
@@ -137,7 +138,7 @@ class _Performance:
         started = time.perf_counter()
         evidence = self._evidence({**context, **task.evidence(embedded.output, problem)})
         is_control = self._card().kind == "control"
-        scores = score_all(task.card, evidence, problem.query.cell_ids, with_replicates=not is_control)
+        scores = score_all(task.card, evidence, _cells(problem.query, view), with_replicates=not is_control)
         cost = replace(embedded.cost, seconds_score=time.perf_counter() - started)
         run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=embedded.key, n_dims=embedded.output.values.shape[1])
         notes = [note for note in problem.query.notes if note not in view.notes]
@@ -215,3 +216,9 @@ class _Performance:
         facts = {**task_facts(TASKS.get(spec.task).card, self._view(spec)), **method_facts(self._card()), "commit": self.setting.commit}
         versions = {**self.setting.versions, **module_versions(self._card().requires)}
         return Run(spec, status, facts=facts, versions=versions, finished=datetime.now(UTC).isoformat(timespec="seconds"), **found)
+
+
+def _cells(query: Dataset, view: Dataset) -> Cells:
+    """The scored cells with their donors, which methods are not shown."""
+    donors = view.role(DONOR)[view.obs.index.get_indexer(query.obs.index)] if view.has(DONOR) else None
+    return Cells(query.cell_ids, donors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,8 @@ from scrutiny.core.errors import NotApplicable
 from scrutiny.core.keys import digest_of_json, digest_of_strings
 from scrutiny.core.registry import METRICS
 from scrutiny.data.confounding import confounding, technical_twins
+
+from .resample import DONOR
 
 IN_TABLE = ("family", "better", "low", "high", "floor", "roof", "label_tuned")
 """Fields of a metric's card that every Run carries, so that its table can be read where the metric is not installed."""
@@ -28,6 +30,7 @@ def task_facts(task: TaskCard, data: Dataset) -> dict[str, Any]:
         "n_genes": data.n_genes,
         "organism": data.organism,
         "label_column": label_column(task, data),
+        "content": content(data, task.roles | task.optional | {DONOR}),
         **{count: len(pd.unique(data.role(role))) for count, role in counted.items()},
         "primary": task.primary,
         "metrics": {name: {field: getattr(card, field) for field in IN_TABLE} for name, card in cards.items()},
@@ -44,11 +47,18 @@ def label_column(task: TaskCard, data: Dataset) -> str:
     return data.roles.get("label", "") if "label" in task.roles | task.optional else ""
 
 
+def content(data: Dataset, roles: Iterable[str]) -> dict[str, str]:
+    """Keys of the values and of the columns in these roles ('' where there is none): a Run is on the data set that has the same ones."""
+    return {"values": data.fingerprint, **{role: data.column_key([role]) if data.has(role) else "" for role in sorted(set(roles))}}
+
+
 def dataset_facts(data: Dataset, labels: tuple[str, ...]) -> dict[str, Any]:
     """Facts of a data set whose columns ``labels`` are scored against."""
     views = {column: data.with_roles(label=column) for column in labels}
     return {
         "key": cells_key(data, labels),
+        "content": content(data, {*data.roles} - {"label"}),
+        "labels": {column: view.column_key(["label"]) for column, view in views.items()},
         "n_cells": data.n_cells,
         "n_genes": data.n_genes,
         "organism": data.organism,

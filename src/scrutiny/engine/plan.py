@@ -20,6 +20,7 @@ from .applies import obstacle
 from .embedding import TRUTH, Chosen
 from .facts import label_column, method_facts, task_facts
 from .jobs import Job
+from .resample import DONOR
 from .store import Store
 
 SECONDS_TO_SCORE = 0.3
@@ -173,7 +174,7 @@ def _runs(grid: Grid, scored: Scored, task_name: str) -> Iterator[Planned]:
 
 
 def _roles_read(task: TaskCard, card: MethodCard) -> frozenset[str]:
-    return task.roles | task.optional | card.reads | (frozenset(TRUTH) if card.kind == "control" else frozenset())
+    return task.roles | task.optional | {DONOR} | card.reads | (frozenset(TRUTH) if card.kind == "control" else frozenset())
 
 
 def _array_key(method: Any, data: Dataset) -> str:

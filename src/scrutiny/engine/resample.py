@@ -6,6 +6,7 @@ Cells are drawn without replacement: duplicates would be each other's nearest ne
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,27 @@ from scrutiny.core.scores import Replicates
 from scrutiny.data.splits import stratified_folds
 
 N_FOLDS = 5
+DONOR = "donor"
+"""Role of the people or animals that cells come from."""
+FEWEST_DONORS = 6
+"""With fewer donors their number says too little; cells are dealt one by one, and the report says that donors were not sampled."""
 log = logging.getLogger(__name__)
 
 
-def deal(strata: NDArray[np.str_], cell_ids: NDArray[np.str_], *, repeats: int) -> NDArray[np.int8]:
-    """Fold of every cell in every repeat, (repeats, n_cells) from 0 to `N_FOLDS` - 1.
+class Deal(NamedTuple):
+    """Which cells are left out together."""
 
-    Depends on the cells and their strata only, so every method of a data set is measured on the same parts.
+    folds: NDArray[np.int8]
+    """(repeats, n_cells) from 0 to `N_FOLDS` - 1."""
+    scheme: str
+
+
+def deal(
+    strata: NDArray[np.str_], cell_ids: NDArray[np.str_], *, repeats: int, donors: NDArray[np.str_] | None = None
+) -> Deal:
+    """Fold of every cell in every repeat.
+
+    Depends on the cells, their strata and donors only, so every method of a data set is measured on the same parts.
 
     Parameters
     ----------
@@ -31,17 +46,27 @@ def deal(strata: NDArray[np.str_], cell_ids: NDArray[np.str_], *, repeats: int) 
         (n_cells,) labels; each is dealt as evenly as it goes.
     cell_ids
         (n_cells,) seed of the draw.
+    donors
+        (n_cells,) With at least `FEWEST_DONORS` of them whole donors are dealt, because cells of one donor are no independent
+        evidence for the next.
     """
     seed = int(digest_of_strings(cell_ids), 16)
-    return np.stack([stratified_folds(strata, N_FOLDS, np.random.default_rng([seed, repeat])) for repeat in range(repeats)])
+    draws = [np.random.default_rng([seed, repeat]) for repeat in range(repeats)]
+    names, of_cell = np.unique(donors, return_inverse=True) if donors is not None else (np.array([]), None)
+    if len(names) < FEWEST_DONORS:
+        return Deal(np.stack([stratified_folds(strata, N_FOLDS, rng) for rng in draws]), f"{repeats} x {N_FOLDS} stratified folds of cells")
+    whole = np.zeros(len(names), dtype="U1")
+    folds = np.stack([stratified_folds(whole, N_FOLDS, rng)[of_cell] for rng in draws])
+    return Deal(folds, f"{repeats} x {N_FOLDS} folds of whole donors ({len(names)})")
 
 
-def replicates(evidence: Evidence, metric: str, folds: NDArray[np.int8]) -> Replicates:
+def replicates(evidence: Evidence, metric: str, dealt: Deal) -> Replicates:
     """Value of a metric outside of each fold and on it, None where it cannot be computed there."""
+    folds = dealt.folds
     parts = [(repeat, fold) for repeat in range(len(folds)) for fold in range(N_FOLDS)]
     kept = tuple(_value(evidence, metric, folds[repeat] != fold) for repeat, fold in parts)
     held = tuple(_value(evidence, metric, folds[repeat] == fold) for repeat, fold in parts)
-    return Replicates(f"{len(folds)} x {N_FOLDS} stratified folds of the cells", N_FOLDS, kept, held)
+    return Replicates(dealt.scheme, N_FOLDS, kept, held)
 
 
 def _value(evidence: Evidence, metric: str, chosen: NDArray[np.bool_]) -> float | None:

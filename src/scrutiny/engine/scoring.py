@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,14 @@ REASON_LENGTH = 400
 log = logging.getLogger(__name__)
 
 
-def score_all(task: TaskCard, evidence: Evidence, cell_ids: NDArray[np.str_], *, with_replicates: bool) -> tuple[Score, ...]:
+class Cells(NamedTuple):
+    """The cells of a score, for dealing them into folds."""
+
+    ids: NDArray[np.str_]
+    donors: NDArray[np.str_] | None = None
+
+
+def score_all(task: TaskCard, evidence: Evidence, cells: Cells, *, with_replicates: bool) -> tuple[Score, ...]:
     """All metrics of a task; with replicates of the primary one, if it has a value.
 
     Evidence that several metrics need is charged to the first of them.
@@ -31,8 +38,9 @@ def score_all(task: TaskCard, evidence: Evidence, cell_ids: NDArray[np.str_], *,
     primary = scores[task.primary]
     if with_replicates and primary.status is Status.OK:
         started = time.perf_counter()
-        folds = deal(_strata(evidence, cell_ids), cell_ids, repeats=METRICS.get(task.primary).card.repeats)
-        found = replicates(evidence, task.primary, folds)
+        repeats = METRICS.get(task.primary).card.repeats
+        dealt = deal(_strata(evidence, cells.ids), cells.ids, repeats=repeats, donors=cells.donors)
+        found = replicates(evidence, task.primary, dealt)
         scores[task.primary] = replace(primary, replicates=found, seconds=primary.seconds + time.perf_counter() - started)
     return tuple(scores.values())
 

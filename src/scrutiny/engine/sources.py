@@ -59,12 +59,16 @@ class Source:
         InputError
             If the file or a column is not what it should be.
         """
-        data = self._with_roles(self._read())
+        data = self.whole()
         labels = self.labels or ((data.roles["label"],) if data.has("label") else ())
         for column in labels[1:]:
             data = keep_good(data.with_roles(label=column))
         data = keep_good(data.with_roles(label=labels[0]) if labels else data)
         return Scored(sample(data, self.cells) if self.cells is not None else data, labels)
+
+    def whole(self) -> Dataset:
+        """All cells as they are in the file, with their roles: nothing is left out or sampled."""
+        return self._with_roles(self._read())
 
     def _read(self) -> Dataset:
         if self.catalog:

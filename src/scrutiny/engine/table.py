@@ -14,7 +14,7 @@ from .records import plain
 
 COLUMNS = (
     "dataset method kind task label_column seed metric family primary status value better low high floor roof label_tuned reason "
-    "seconds seconds_fit seconds_embed seconds_score peak_memory_mb n_cells n_dims replicates_kept replicates_held "
+    "seconds seconds_fit seconds_embed seconds_score peak_memory_mb n_cells n_dims replicates_kept replicates_held replicates_scheme "
     "metric_version method_version method_options run_key output_key"
 ).split()
 
@@ -67,4 +67,5 @@ def _metric(score: Score, card: dict[str, Any]) -> dict[str, Any]:
         "metric_version": score.version,
         "replicates_kept": list(replicates.kept) if replicates else None,
         "replicates_held": list(replicates.held) if replicates else None,
+        "replicates_scheme": replicates.scheme if replicates else "",
     }

@@ -40,6 +40,9 @@ def neighbors(embedding: NDArray[np.floating]) -> Neighbors:
 def nearest(embedding: NDArray[np.floating], k: int) -> Neighbors:
     """The ``k`` nearest other cells of every cell of an embedding (n_cells, n_dims), fewer if there are not so many.
 
+    Cells at equal distances come in a random order (seed 0): files are often sorted by type, and the order of the file would hand a
+    collapsed embedding the neighbours that it lacks.
+
     Raises
     ------
     NotApplicable
@@ -48,7 +51,10 @@ def nearest(embedding: NDArray[np.floating], k: int) -> Neighbors:
     n_cells = len(embedding)
     if n_cells < 3:
         raise NotApplicable(f"neighbours need at least 3 cells; there are {n_cells}")
-    return search(embedding, min(k, n_cells - 1))
+    order = np.random.default_rng(0).permutation(n_cells)
+    found = search(embedding[order], min(k, n_cells - 1))
+    back = np.argsort(order)
+    return found._replace(indices=order[found.indices[back]].astype(np.int32), distances=found.distances[back])
 
 
 def ready_made(indices: NDArray[np.integer], distances: NDArray[np.floating]) -> Neighbors:

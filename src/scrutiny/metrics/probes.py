@@ -37,9 +37,13 @@ ACCURACY = "Share of cells with the right label."
 MACRO_F1 = "Unweighted mean of F1 over the labels of the scored cells; 0 for a label that is never predicted."
 
 
+UNSEEN = -2
+"""Fold of cells that neither train a probe nor are predicted."""
+
+
 @derived("probe_folds", rowwise=True)
 def probe_folds(labels: NDArray[Any], batch: NDArray[Any] | None = None, train_rows: NDArray[np.bool_] | None = None) -> NDArray[np.int8]:
-    """The fold in which each cell is predicted by a probe trained on the cells of all other folds; -1: trains only.
+    """The fold in which each cell is predicted by a probe trained on the cells of all other folds; -1: trains only, -2: takes no part.
 
     Parameters
     ----------
@@ -51,7 +55,8 @@ def probe_folds(labels: NDArray[Any], batch: NDArray[Any] | None = None, train_r
     Returns
     -------
     ndarray
-        (n_cells,) int8. Cells whose label is in one fold only are -1: nobody could have learnt their label.
+        (n_cells,) int8. Cells whose label is in one fold only are not predicted: nobody could have learnt their label. They train,
+        unless the task keeps them unseen.
 
     Raises
     ------
@@ -66,7 +71,8 @@ def probe_folds(labels: NDArray[Any], batch: NDArray[Any] | None = None, train_r
         if folds is None:
             folds = _stratified_folds(by_label)
     learnable = _learnable(by_label, folds)
-    scored = np.where(learnable[by_label.codes], folds, -1)
+    unlearnt = np.where(folds < 0, -1, -1 if train_rows is None else UNSEEN)
+    scored = np.where(learnable[by_label.codes], folds, unlearnt)
     if len(np.unique(by_label.codes[scored >= 0])) < 2:
         raise NotApplicable("a probe needs two labels that occur both in training and in held-out cells; label more cells or fewer types")
     return scored.astype(np.int8)
@@ -165,9 +171,9 @@ def _predicted_out_of_fold(
     predictions = np.full(len(folds), "", labels.names.dtype)
 
     def hold_out(one: slice) -> None:
-        held_out = folds == one.start
+        held_out, train = folds == one.start, (folds != one.start) & (folds != UNSEEN)
         with threadpool_limits(1):
-            predictions[held_out] = labels.names[predict(embedding[~held_out], labels.codes[~held_out], embedding[held_out])]
+            predictions[held_out] = labels.names[predict(embedding[train], labels.codes[train], embedding[held_out])]
 
     over_blocks(hold_out, (slice(int(fold), int(fold) + 1) for fold in np.unique(folds[folds >= 0])))
     return predictions

@@ -125,6 +125,11 @@ class Comparison:
         rows = self.scored[self.scored["metric"] == self.primary]
         return Replicated(self._stacked(rows, "replicates_kept"), self._stacked(rows, "replicates_held"))
 
+    @property
+    def by_donor(self) -> bool:
+        """Whether the replicates leave out whole donors."""
+        return "replicates_scheme" in self.rows and self.rows["replicates_scheme"].fillna("").str.contains("donors").any()
+
     def _stacked(self, rows: pd.DataFrame, column: str) -> pd.DataFrame:
         by_method: dict[str, list[NDArray[np.float64]]] = {}
         for method, listed in zip(rows["method"], rows[column]):

@@ -88,7 +88,7 @@ def gather(stores: Sequence[Store]) -> Gathered:
     """Put stores together.
 
     A data set of the same name but other cells gets a number: ``pbmc``, ``pbmc (2)``. Of several Runs of one method, options, task and
-    seed the last one counts; Runs on an earlier state of a data set (other numbers of cells or genes) are left out.
+    seed the last one counts; Runs on an earlier state of a data set (other values, another batch column) are left out.
     """
     runs: dict[str, Run] = {}
     keys: dict[str, str] = {}
@@ -130,8 +130,12 @@ def _place(run: Run) -> tuple[str, int, str, str, str]:
 
 
 def _is_of(run: Run, record: Mapping[str, Any]) -> bool:
-    """Whether a Run is on the data set as the study last described it."""
-    return all(record.get(size) in (None, run.facts.get(size)) for size in ("n_cells", "n_genes") if size in run.facts)
+    """Whether a Run is on the values and columns of the data set as the study last described it."""
+    now, column = record.get("content"), run.facts.get("label_column", "")
+    if now is None:
+        return True
+    now = {**now, "label": record.get("labels", {}).get(column, "")}
+    return all(now.get(name, "") == key for name, key in run.facts.get("content", {}).items())
 
 
 def _slot(run: Run, dataset: str) -> str:

@@ -73,7 +73,9 @@ def score_embedding(
     study = Study((data,), (mine, *CONTROLS), _tasks(data))
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
         store: Store = study.run(folder, jobs=jobs or cpu_count() or 1, threads=1)
+        asked = {run.spec.key for run in study.plan(folder).runs}
         scores = store.scores()
+    scores = scores[scores["run_key"].isin(asked)].copy()
     scores["n_cells"] = data.n_cells
     return pd.concat([_of_task(c) for c in comparisons(scores)], ignore_index=True)[COLUMNS]
 

@@ -62,6 +62,8 @@ def _choice(comparison: Comparison, verdict: Verdict) -> tuple[str | None, str]:
         return None, f"Even {best} is no better than shuffled cells here: these labels cannot be read from any embedding."
     if not verdict.tested:
         return None, "There are no replicates, so nothing says whether the differences are more than chance."
+    if verdict.alone:
+        return None, "One method was scored, so there is nothing to choose from."
     candidates = [verdict.winner, *verdict.ties]
     seconds = comparison.cost["seconds"].reindex(candidates)
     if seconds.isna().all():

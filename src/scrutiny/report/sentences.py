@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MOST_CLAUSES = 3
 """Up to so many comparisons are told one by one in the sentence on a study."""
 
+OVER_CELLS = "Intervals hold for these cells: other donors, tissues or labs were not sampled."
+OVER_DONORS = "Intervals are over whole donors: other tissues or labs were not sampled."
+
 
 def sentence(verdict: Verdict) -> str:
     """What a verdict says: about the models if there are any, then about the best method."""
@@ -29,6 +32,9 @@ def _about_winner(verdict: Verdict) -> str:
         return f"{lead}, {mixer} mixes most ({_beside_noise(verdict)}), which alone makes no method better."
     if not verdict.tested:
         return f"{lead}, {score}; there are no replicates, so it cannot be said how sure that is."
+    if verdict.alone:
+        only = f"{metric_words(verdict.metric)} {number(verdict.value)}"
+        return f"{lead}, {plain(verdict.winner, verdict.key.task)} is the only method that was scored ({only})."
     ties = f"{listing(verdict.ties)} cannot be told from it" if verdict.ties else "all other methods are clearly behind"
     if verdict.over_reference is None or verdict.reference is None:
         return f"{lead}, {score}; {ties}."
@@ -67,7 +73,7 @@ def caveat(verdict: Verdict, planted: str) -> str:
     """
     said = [f"The batches are planted, not measured ({planted})."] if planted else []
     if not verdict.mixing_only:
-        return " ".join([*said, "Intervals hold for these cells: other donors, tissues or labs were not sampled."])
+        return " ".join([*said, OVER_DONORS if verdict.by_donor else OVER_CELLS])
     without = (
         "Only the mixing of batches is measured here, and noise mixes best: a high score does not say that the cell types are still "
         "told apart. That takes a label column."

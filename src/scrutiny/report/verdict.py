@@ -50,6 +50,10 @@ class Verdict:
         method itself or there are no replicates); whether that is sure and above `MARGIN`.
     ties
         Methods that cannot be told from the best one, best first; without the winner.
+    alone
+        Whether no other method was scored.
+    by_donor
+        Whether the intervals are over whole donors rather than over cells.
     tested
         Whether there were replicates to tell methods apart with.
     models
@@ -72,6 +76,8 @@ class Verdict:
     better_than_reference: bool
     ties: tuple[str, ...]
     tested: bool
+    alone: bool
+    by_donor: bool
     models: tuple[ModelVerdict, ...]
     noise: float | None
     mixing_only: bool
@@ -105,7 +111,9 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
         over_reference=gain,
         better_than_reference=winner in better,
         ties=tuple(m for m in contenders if m != winner and m not in (worse or ())),
-        tested=worse is not None,
+        tested=worse is not None or (len(contenders) == 1 and score_interval(comparison, contenders[0]) is not None),
+        alone=len(contenders) == 1,
+        by_donor=comparison.by_donor,
         models=() if mixing_only else _model_verdicts(comparison),
         noise=comparison.value(NOISE, comparison.primary),
         mixing_only=mixing_only,
