@@ -54,7 +54,7 @@ def exact_distances(points: Points, rows: NDArray[np.integer], columns: NDArray[
     """Distances (n_rows, k) from cells (n_rows,) to cells (n_rows, k), from differences in float64; equal points are at 0."""
     distances = np.empty(columns.shape)
     n_dims = points.raw.shape[1]
-    step = max(1, ENTRIES_PER_BLOCK // (2 * n_dims * max(columns.shape[1], 1)))
+    step = max(1, ENTRIES_PER_BLOCK // (16 * n_dims * max(columns.shape[1], 1)))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         difference = points.raw[columns[part]].astype(np.float64)

@@ -102,7 +102,7 @@ def _nearest_among(
     """
     block = squared_distances(points, rows, columns)
     block[np.arange(len(rows)), rows if columns is None else np.searchsorted(columns, rows)] = np.inf
-    reach = np.partition(block, k - 1, axis=1)[:, k - 1]
+    reach = np.array([np.partition(row, k - 1)[k - 1] for row in block])  # by row: the copy is small, and its memory used again
     reach += 2 * ROUNDING * (2 * points.squares[rows] + np.abs(reach))
     candidates, filled = marked_columns(block <= reach[:, None])
     candidates = candidates if columns is None else columns[candidates]
