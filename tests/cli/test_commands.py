@@ -102,6 +102,28 @@ def test_score_gives_a_row_a_metric_beside_its_controls(cells, tmp_path):
     assert lacking["status"] == "not_applicable" and np.isnan(lacking["value"]) and lacking["reason"]
 
 
+def test_score_alarms_when_the_rows_are_in_another_order(cells, tmp_path):
+    adata = anndata.read_h5ad(cells)
+    adata.obsm["X_shuffled"] = adata.obsm["X_mine"][np.random.default_rng(0).permutation(CELLS)]
+    adata.obsm["X_holes"] = np.where(np.arange(CELLS)[:, None] == 7, np.nan, adata.obsm["X_mine"])
+    adata.write_h5ad(tmp_path / "with.h5ad")
+    assert "SCR001" in scrutiny("score", tmp_path / "with.h5ad", "--embedding", "X_shuffled", *COLUMNS)[1]
+    code, _, errors = scrutiny("score", tmp_path / "with.h5ad", "--embedding", "X_holes", *COLUMNS)
+    assert code == 2 and "1 of 90 cells have no finite vector in 'X_holes', e.g. 'cell7'" in errors
+
+
+def test_the_winner_of_this_file_is_written_whatever_else_is_in_the_folder(cells, results, tmp_path):
+    import shutil
+
+    shutil.copytree(results[0], tmp_path / "results")
+    other = tmp_path / "other.h5ad"
+    shutil.copy(cells, other)
+    options = (*COLUMNS, "--methods", "pca", "--embedding", "X_mine", "-o", tmp_path / "results", "--write-winner", tmp_path / "w.h5ad")
+    code, said, errors = scrutiny("run", other, *options)
+    assert code == 0, said + errors
+    assert "hvg_pca, the winner" not in said and ("Wrote pca" in said or "X_mine, is in obsm" in said)
+
+
 def test_embed_writes_all_cells_into_a_copy(cells, tmp_path):
     code, said, errors = scrutiny("embed", "hvg_pca", cells, "-o", tmp_path / "with.h5ad", "--key", "X_new")
     assert code == 0, said + errors
@@ -134,7 +156,7 @@ def test_cache_can_be_emptied_without_losing_scores(results, tmp_path):
         (("score", "{cells}", "--embedding", "X_mine"), 2, "give label=, batch= or both"),
         (("show", "harmny"), 2, "harmony"),
         (("list", "models"), 2, "methods, metrics, tasks, datasets"),
-        (("embed", "harmony", "{cells}", "-o", "x.h5ad"), 2, "--batch"),
+        (("embed", "harmony", "{cells}", "--batch", "doner", "-o", "x.h5ad"), 2, "'donor'"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_exit_code_2(arguments, code, said, cells, tmp_path):

@@ -42,13 +42,19 @@ def _states(runs: list[Planned], reasons: dict[str, int]) -> str:
 
 def show_scores(table: pd.DataFrame, embedding: str, console: Console) -> None:
     """One row a metric with its controls; what has no value has its reason."""
+    from scrutiny.report.ready_made import misaligned
+
     numbers = ("value", "floor", "roof", "scaled")
     shown = plain_table(f"{embedding}: {int(table['n_cells'].iloc[0]):,} cells", "metric", *numbers, "better", "note", right=numbers)
     for row in table.drop_duplicates("metric").itertuples():
-        note = row.reason if row.status != "ok" else "label-tuned" if row.label_tuned else ""
+        marks = ["primary"] * bool(row.primary) + ["label-tuned"] * bool(row.label_tuned)
+        note = row.reason if row.status != "ok" else ", ".join(marks)
         name = f"[bold]{row.metric}[/]" if row.primary else row.metric
         shown.add_row(name, *(_number(v) for v in (row.value, row.floor, row.roof, row.scaled)), row.better, note)
     console.print(shown)
+    if misaligned(table):
+        told = "SCR001: this embedding scores like shuffled cells. Its rows are probably not in the order of the cells of the file."
+        console.print(told, style="bold red", highlight=False)
     console.print("floor, roof: what the controls score on these cells. scaled: 0 at the floor, 1 at the roof.", highlight=False)
 
 

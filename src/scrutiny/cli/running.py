@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 File = Annotated[str, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or a 10x folder; a data set of the catalogue; or a study (.toml).")]
 Label = Annotated[list[str] | None, typer.Option("--label", help="Column of the cell types; may be given several times (coarse, fine).")]
 Batch = Annotated[str | None, typer.Option("--batch", help="Column of the batches (donor, sample, study ...).")]
+Donor = Annotated[str | None, typer.Option("--donor", help="Column of the people or animals; from 6 of them on intervals are over donors.")]
 Layer = Annotated[str | None, typer.Option("--layer", help="Where the counts are: X, raw or a layer; found otherwise.")]
 Cells = Annotated[str, typer.Option("--cells", help="Cells to score: a number (stratified sample) or 'all'.")]
 Budget = Annotated[str | None, typer.Option("--budget", help="Time the plan may take, e.g. 20m or 2h; 'none' for no limit.")]
@@ -45,6 +46,7 @@ def run(
     file: File,
     label: Label = None,
     batch: Batch = None,
+    donor: Donor = None,
     layer: Layer = None,
     cells: Cells = "5000",
     budget: Budget = None,
@@ -68,7 +70,7 @@ def run(
 
     `scrutiny run study.toml`
     """
-    study = _study(file, label, batch, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
+    study = _study(file, label, batch, donor, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
     _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
 
 
@@ -76,6 +78,7 @@ def plan(
     file: File,
     label: Label = None,
     batch: Batch = None,
+    donor: Donor = None,
     layer: Layer = None,
     cells: Cells = "5000",
     budget: Budget = None,
@@ -95,7 +98,7 @@ def plan(
 
     from scrutiny.cli.plans import show_plan
 
-    study = _study(file, label, batch, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
+    study = _study(file, label, batch, donor, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
     console = Console()
     _say_notes(study, console)
     show_plan(study.plan(out, retry=retry), console)
@@ -153,11 +156,14 @@ def embed(
 
     `scrutiny embed harmony cells.h5ad --batch donor -o with_harmony.h5ad`
     """
+    from scrutiny.data.propose import propose_roles
     from scrutiny.data.read import read
     from scrutiny.engine.embedding import Chosen
 
-    roles = {"batch": batch} if batch is not None else {}
-    data = read(file, roles=roles, layer=layer)
+    data = read(file, roles={"batch": batch} if batch is not None else {}, layer=layer)
+    if batch is None and (found := propose_roles(data.obs)["batch"]):
+        print(f"the batch is taken from {found[0]}")
+        data = data.with_roles(batch=found[0].column)
     print(f"wrote {_embed_into(output, data, Chosen(method), source=file, key=key, seed=seed)}")
 
 
@@ -173,6 +179,7 @@ def _study(
     file: str,
     label: list[str] | None,
     batch: str | None,
+    donor: str | None,
     layer: str | None,
     cells: str,
     budget: str | None,
@@ -196,7 +203,7 @@ def _study(
         path=data_folder if of_catalog else Path(file),
         catalog=file if of_catalog else "",
         labels=tuple(label or ()),
-        roles={"batch": batch} if batch is not None else {},
+        roles={role: column for role, column in (("batch", batch), ("donor", donor)) if column is not None},
         layer=layer,
         organism=organism,
         propose=True,
@@ -243,8 +250,14 @@ def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, job
     plan = study.plan(out, retry=options.get("retry", False))
     if all(run.state == "not applicable" for run in plan.runs):
         raise_nothing_applies(plan)
-    with progress_bar(console) as on_event:
-        store = study.run(out, on_event=on_event, jobs=jobs or os.cpu_count() or 1, threads=1, **options)
+    if n_done := sum(run.state == "done" for run in plan.runs):
+        console.print(f"{n_done} of {len(plan.runs)} runs are in {out} from before and are not done again.", highlight=False)
+    try:
+        with progress_bar(console) as on_event:
+            store = study.run(out, on_event=on_event, jobs=jobs or os.cpu_count() or 1, threads=1, **options)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. What had finished is in {out}; the same command goes on from there.", style="yellow")
+        raise typer.Exit(130) from None
     show([store], console)
     console.print(f"Report: {write_report([store], out / 'report.html')}", soft_wrap=True, highlight=False)
     keys = {run.spec.key for run in plan.runs}

@@ -78,5 +78,8 @@ def _would_do(data: Dataset) -> list[str]:
         lines.append(f"Label and batch go together with Cramer's V = {facts.cramers_v:.2f} (0 independent, 1 the same){alone}.")
     except NotApplicable as reason:
         lines.append(f"Integration cannot be judged: {reason}.")
+    if not kept.has("label") and not kept.has("batch"):
+        advice = "write them into obs of an h5ad file" if not len(data.obs.columns) else "name one with --label or --batch"
+        return [*lines, f"Nothing can be scored: there is neither a label nor a batch column; {advice}."]
     chosen = " ".join(f"--{role} {column}" for role, column in kept.roles.items() if role in ("label", "batch"))
     return [*lines, f"scrutiny run FILE {chosen}".rstrip()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from os import cpu_count
@@ -125,6 +125,7 @@ class Study:
         batch: str | None = None,
         cells: int | None = N_CELLS,
         budget: float | None = BUDGET,
+        methods: Sequence[Chosen | str] = BASELINES + CONTROLS,
         **more: Any,
     ) -> Study:
         """The default plan for a file. Columns that are not named are proposed, and the notes of the data say so.
@@ -135,12 +136,15 @@ class Study:
             Columns; several labels are scored one by one.
         cells
             Size of the sample that larger data are cut to; None: all cells.
+        methods
+            Names, or `Chosen` with options. Keep the controls: scores are scaled between them.
         more
             Further fields of `Source` (``layer``, ``scale``, ``organism``, ``name``, ``facts``).
         """
         labels = (label,) if isinstance(label, str) else tuple(label)
         roles = {**more.pop("roles", {}), **({"batch": batch} if batch is not None else {})}
-        return cls((Source(Path(path), labels=labels, roles=roles, propose=True, cells=cells, **more),), budget=budget)
+        source = Source(Path(path), labels=labels, roles=roles, propose=True, cells=cells, **more)
+        return cls((source,), tuple(methods), budget=budget)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:

@@ -131,4 +131,21 @@ def untested(case: ScoredCase) -> Iterator[Finding]:
         )
 
 
-SCORE_CHECKS = (misaligned, below_trivial, within_seeds, incomplete, noise_wins, untested)
+def knows_the_labels(case: ScoredCase) -> Iterator[Finding]:
+    """SCR017: a control that is shown the labels scores above the winner, which is no defeat."""
+    comparison, winner = case.comparison, case.verdict.winner
+    control = comparison.value("control/shuffle_within_label", comparison.primary)
+    best = comparison.value(winner, comparison.primary) if winner else None
+    if control is None or best is None or comparison.sign * (control - best) <= 0:
+        return
+    yield Finding(
+        "SCR017",
+        "note",
+        "Cells exchanged within their label score above the best method",
+        f"control/shuffle_within_label {number(control)}, {winner} {number(best)} on {comparison.primary}.",
+        "This control knows the labels and mixes everything else, so it marks what perfect mixing without loss of types would score. "
+        "It is a mark to aim at, not a method.",
+    )
+
+
+SCORE_CHECKS = (misaligned, below_trivial, within_seeds, incomplete, noise_wins, untested, knows_the_labels)

@@ -25,6 +25,8 @@ from .comparisons import Comparison, comparisons
 from .scaling import scaled
 from .verdict import score_interval
 
+CHANCE = 0.05
+"""Scaled scores below this are those of shuffled cells."""
 COLUMNS = (
     "task metric family primary status value ci_low ci_high better low high floor roof scaled label_tuned reason recipe seconds n_cells"
 ).split()
@@ -88,9 +90,23 @@ def _dataset(adata: Any, embedding: str, roles: dict[str, str]) -> Dataset:
     else:
         data = from_anndata(adata, roles=roles)
     data.obsm_key(embedding)
+    _check_finite(data, embedding)
     lacking = np.any([without_value(data, role) for role in roles], axis=0)
     kept = data.take(np.flatnonzero(~lacking)) if lacking.any() else data
     return replace(kept, obsm={embedding: kept.obsm[embedding]})
+
+
+def _check_finite(data: Dataset, embedding: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(data.obsm[embedding]).all(axis=1))
+    if len(bad):
+        first = data.cell_ids[bad[0]]
+        raise InputError(f"{len(bad)} of {data.n_cells} cells have no finite vector in '{embedding}', e.g. '{first}'; leave them out")
+
+
+def misaligned(table: pd.DataFrame) -> bool:
+    """Whether an embedding scores like shuffled cells on what tells its labels apart: its rows are probably in another order."""
+    about_labels = table[table["family"].isin(["cell types", "annotation"])]["scaled"].dropna()
+    return len(about_labels) > 0 and about_labels.median() < CHANCE
 
 
 def _tasks(data: Dataset) -> tuple[str, ...]:

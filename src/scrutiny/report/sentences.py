@@ -114,7 +114,9 @@ def _methods_in_all(verdicts: Sequence[Verdict]) -> str:
     gains = [v for v in judged if v.better_than_reference]
     if not gains:
         return f"In none of {len(judged)} comparisons is any method clearly better than the plain one."
-    parts = [f"{plain(v.winner, v.key.task)} for {aim(v.key)}" for v in gains if v.winner]
+    several = len({v.key.label_column for v in verdicts if v.key.label_column}) > 1
+    column = {v.key: f" ({v.key.label_column})" if several else "" for v in gains}
+    parts = [f"{plain(v.winner, v.key.task)} for {aim(v.key)}{column[v.key]}" for v in gains if v.winner]
     return f"In {len(gains)} of {len(judged)} comparisons a method is clearly better than the plain one: {listing(parts)}."
 
 

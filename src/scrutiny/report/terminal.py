@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scrutiny.core.scores import Status
 from scrutiny.engine.store import Store
 
 from .comparisons import Comparison
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("problem", "caution")
 """Findings that the terminal shows; notes are in the report."""
+DIFFERENCES = "Differences are means over parts of the cells, so their last digit may differ from that of the values."
 STYLES = {"problem": "bold red", "caution": "yellow"}
 
 
@@ -34,6 +36,8 @@ def show(stores: Store | Sequence[Store], console: Console) -> None:
         console.print()
         console.print(_compact(comparison, verdict, advice))
         console.print(Padding(Text(verdict.sentence), (0, 1)))
+        for line in _left_out(comparison):
+            console.print(Padding(Text(line, style="dim"), (0, 1)))
         for problem in gathered.problems(comparison):
             console.print(Padding(Text(f"{problem.code}: {problem.title}.", style="red"), (0, 1)))
         if verdict.caveat:
@@ -72,9 +76,17 @@ def _compact(comparison: Comparison, verdict: Verdict, advice: Recommendation) -
         ]
         mark = " *" if method == verdict.winner else " =" if method in verdict.ties else ""
         table.add_row(Text(method + mark, style=style), *(Text(cell, style=style) for cell in cells))
-    table.caption = "* best  = cannot be told from it  dim: controls" if verdict.ties else "* best  dim: controls"
+    ties = "  = cannot be told from it" if verdict.ties else ""
+    table.caption = f"* best{ties}  dim: controls  front 1: no method is better in quality, mixing and cost at once\n{DIFFERENCES}"
     table.caption_justify = "left"
     return table
+
+
+def _left_out(comparison: Comparison) -> list[str]:
+    """A line for each method that was asked for and has no score."""
+    rows = comparison.rows[(comparison.rows["metric"] == comparison.primary) & (comparison.rows["status"] != Status.OK)]
+    rows = rows[~rows["method"].isin(comparison.values.index)].drop_duplicates("method")
+    return [f"Without a score: {row.method} ({str(row.status).replace('_', ' ')}): {row.reason}" for row in rows.itertuples()]
 
 
 def _score(comparison: Comparison, method: str) -> str:

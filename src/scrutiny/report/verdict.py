@@ -122,15 +122,17 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
 
 
 def score_interval(comparison: Comparison, method: str) -> Interval | None:
-    """Interval of a primary value, drawn around the value on all cells; None without replicates."""
+    """Interval of a primary value, drawn around the value on all cells, within the metric's bounds; None without replicates."""
     kept = comparison.replicates.kept
     value = comparison.value(method, comparison.primary)
     if method not in kept or value is None:
         return None
     try:
-        return interval(comparison.sign * kept[method].to_numpy(float), centre=value)
+        found = interval(comparison.sign * kept[method].to_numpy(float), centre=value)
     except NotApplicable:
         return None
+    low, high = (float(comparison.metrics.at[comparison.primary, bound]) for bound in ("low", "high"))
+    return replace(found, low=max(found.low, low), high=min(found.high, high))
 
 
 def paired(comparison: Comparison, method: str, other: str) -> Interval | None:
