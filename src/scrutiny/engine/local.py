@@ -15,7 +15,7 @@ from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
-from time import monotonic
+from time import monotonic, sleep
 from types import ModuleType
 from typing import Any
 
@@ -169,6 +169,7 @@ def _main_left_at_home() -> Iterator[None]:
 def _child(pipe: Any, prints: str) -> None:
     """Life of a child process. Ctrl-C is the parent's to handle; when the parent is gone, so is the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)  # so that what a method started, and its temporary files, go with it
     _print_into(prints)
     folder, job, data, setting = cloudpickle.loads(pipe.recv_bytes())
     os.chdir(folder)  # the server that it was forked from may have started elsewhere
@@ -186,6 +187,10 @@ def _child(pipe: Any, prints: str) -> None:
     pipe.send(ended)
 
 
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
 def _print_into(path: str) -> None:
     """Let all that libraries print go into a file: the terminal belongs to the progress bar."""
     handle = os.open(path, os.O_WRONLY)
@@ -200,6 +205,8 @@ def _follow_parent(claims: Claims, held: list[Path]) -> None:
         connection.wait([parent.sentinel])
         for marker in held:
             claims.withdraw(marker)
+        os.kill(os.getpid(), signal.SIGTERM)
+        sleep(PATIENCE)
         os._exit(1)
 
 
