@@ -168,11 +168,18 @@ def embed(
 
 
 def _embed_into(output: Path, data: Dataset, method: Chosen, *, source: Path, key: str | None = None, seed: int = 0) -> Path:
+    import json
+    from importlib.metadata import version
+
+    from scrutiny.core.registry import METHODS
     from scrutiny.data.write import write_embedding
     from scrutiny.engine.once import embed as embed_once
 
     made = embed_once(data, method.name, options=method.options, seed=seed)
-    return write_embedding(made, output, key=key or f"X_{method.name.replace('/', '_')}", source=source)
+    card = METHODS.get(method.name).card
+    about = {"method": card.name, "version": card.version, "options": json.dumps(dict(method.options)), "seed": str(seed)}
+    about["made_by"] = f"scrutiny {version('scrutiny')}"
+    return write_embedding(made, output, key=key or f"X_{method.name.replace('/', '_')}", source=source, about=about)
 
 
 def _study(

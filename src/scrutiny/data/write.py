@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +17,9 @@ from scrutiny.core.outputs import CellEmbedding
 FORMATS = (".h5ad", ".parquet", ".csv", ".npz")
 
 
-def write_embedding(embedding: CellEmbedding, path: str | Path, *, key: str, source: str | Path | None = None) -> Path:
+def write_embedding(
+    embedding: CellEmbedding, path: str | Path, *, key: str, source: str | Path | None = None, about: Mapping[str, str] | None = None
+) -> Path:
     """Write an embedding; the file appears whole or not at all.
 
     Parameters
@@ -30,6 +32,9 @@ def write_embedding(embedding: CellEmbedding, path: str | Path, *, key: str, sou
         and ``cell_ids``.
     key
         Name in ``obsm``, e.g. ``X_harmony``.
+
+    about
+        How it was made; kept in ``uns[key]`` of an h5ad.
 
     Raises
     ------
@@ -45,17 +50,18 @@ def write_embedding(embedding: CellEmbedding, path: str | Path, *, key: str, sou
         raise InputError(f"{path} is the file that was read; give another name, it is never written into")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(embedding, part, path.suffix, key, Path(source) if source is not None else None)
+        if path.suffix == ".h5ad":
+            _into_h5ad(embedding, part, key, Path(source) if source is not None else None, dict(about or {}))
+        else:
+            _as_table(embedding, part, path.suffix, key)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
-def _write(embedding: CellEmbedding, part: Path, suffix: str, key: str, source: Path | None) -> None:
-    if suffix == ".h5ad":
-        _into_h5ad(embedding, part, key, source)
-    elif suffix == ".npz":
+def _as_table(embedding: CellEmbedding, part: Path, suffix: str, key: str) -> None:
+    if suffix == ".npz":
         with part.open("wb") as file:
             np.savez_compressed(file, values=embedding.values, cell_ids=np.asarray(embedding.cell_ids, str))
     else:
@@ -65,20 +71,19 @@ def _write(embedding: CellEmbedding, part: Path, suffix: str, key: str, source: 
             table.to_csv(file) if suffix == ".csv" else table.to_parquet(file)
 
 
-def _into_h5ad(embedding: CellEmbedding, part: Path, key: str, source: Path | None) -> None:
+def _into_h5ad(embedding: CellEmbedding, part: Path, key: str, source: Path | None, about: dict[str, str]) -> None:
     import anndata
 
     if source is None or source.suffix != ".h5ad":
         obs = pd.DataFrame(index=pd.Index(embedding.cell_ids, name="cell_id").astype(str))
-        anndata.AnnData(obs=obs, obsm={key: embedding.values}).write_h5ad(part)
+        anndata.AnnData(obs=obs, obsm={key: embedding.values}, uns={key: about} if about else {}).write_h5ad(part)
         return
     shutil.copyfile(source, part)
     with h5py.File(part, "r+") as file:
         values = embedding.aligned_to(_cell_ids(file)).values
-        obsm: Any = file.require_group("obsm")
-        if key in obsm:
-            del obsm[key]
-        anndata.io.write_elem(obsm, key, values)
+        for group, content in (("obsm", values), ("uns", about)):
+            if len(content):
+                anndata.io.write_elem(file.require_group(group), key, content)
 
 
 def _cell_ids(file: h5py.File) -> np.ndarray:

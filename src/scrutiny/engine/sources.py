@@ -83,5 +83,6 @@ class Source:
         for role, column in [*roles.items(), *(("label", column) for column in self.labels)]:
             if column not in data.obs:
                 raise InputError(missing_column(data.name, role, column, data.obs.columns))
-        named = replace(data.with_roles(**roles), facts={**data.facts, **self.facts})
+        asked = {"layer": self.layer} if self.layer else {}
+        named = replace(data.with_roles(**roles), facts={**data.facts, **asked, **self.facts})
         return with_proposed_roles(named) if self.propose else named

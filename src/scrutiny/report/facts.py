@@ -50,6 +50,8 @@ class DatasetFacts:
     """How the labels were made, in a sentence."""
     planted: str = ""
     catalog: str = ""
+    layer: str = ""
+    """Where the values were taken from, if somebody asked for it."""
     source: str = ""
     citation: str = ""
     cells_before_sampling: int | None = None
@@ -87,6 +89,7 @@ def dataset_facts(name: str, record: Mapping[str, Any], cells: pd.DataFrame | No
         labels=str(told.get("labels") or ""),
         planted=str(told.get("planted") or ""),
         catalog=str(told.get("catalog") or ""),
+        layer=str(told.get("layer") or ""),
         source=without_traces(str(told.get("source") or "")),
         citation=str(told.get("citation") or ""),
         cells_before_sampling=_cells_before_sampling(notes),

@@ -10,8 +10,11 @@ from scrutiny.core.scores import Run
 from scrutiny.data.catalog import catalog
 from scrutiny.data.sample import N_CELLS
 
-from .facts import DatasetFacts
+from .facts import UNKNOWN, DatasetFacts
 from .privacy import without_traces
+
+LEFT_OUT = "left out:"
+"""How the reason begins of a method that the budget was too small for."""
 
 
 def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts]) -> str:
@@ -19,7 +22,7 @@ def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts]) -> str:
 
     Data sets of the catalogue go by name; others stand as ``<name>.h5ad``, which the reader has to put beside the file.
     """
-    methods = {_method(run): None for run in runs}
+    methods = {_method(run): None for run in runs if not run.reason.startswith(LEFT_OUT)}
     lines = [
         f"seeds = [{', '.join(str(seed) for seed in sorted({run.spec.seed for run in runs}))}]",
         f"tasks = [{', '.join(_text(task) for task in dict.fromkeys(run.spec.task for run in runs))}]",
@@ -46,7 +49,12 @@ def _dataset(facts: DatasetFacts) -> list[str]:
         lines.append(f"name = {_text(facts.name)}")
     labels = list(facts.label_columns)
     lines += [f"label = {_value(labels)}"] if labels else []
-    lines += [f"batch = {_text(facts.roles['batch'])}"] if "batch" in facts.roles else []
+    more = {role: column for role, column in facts.roles.items() if role != "label"}
+    lines += [f"roles = {_value(more)}"] if more else []
+    if not known:
+        lines += [f"layer = {_text(facts.layer)}"] if facts.layer else []
+        lines += [f"organism = {_text(facts.organism)}"] if facts.organism != UNKNOWN else []
+        lines += [f"facts = {_value({'label_origin': facts.label_origin})}"] if facts.label_origin != UNKNOWN else []
     if facts.cells_before_sampling is None:
         return [*lines, 'cells = "all"']
     return lines if facts.n_cells == N_CELLS else [*lines, f"cells = {facts.n_cells}"]
