@@ -24,7 +24,8 @@ def source(tmp_path):
 
 def test_a_copy_of_the_file_gets_the_array_in_its_own_order(source, tmp_path):
     before = source.read_bytes()
-    written = anndata.read_h5ad(write_embedding(CellEmbedding(VALUES, IDS), tmp_path / "out.h5ad", key="X_mine", source=source, about={"method": "mine"}))
+    out = tmp_path / "out.h5ad"
+    written = anndata.read_h5ad(write_embedding(CellEmbedding(VALUES, IDS), out, key="X_mine", source=source, about={"method": "mine"}))
     assert written.obsm["X_mine"][:, 0].tolist() == [1, 2, 3]
     assert written.uns["X_mine"]["method"] == "mine"
     assert list(written.layers) == ["counts"]
