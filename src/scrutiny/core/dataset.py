@@ -153,10 +153,15 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Key of values, ids, genes with their other names, scale and organism. Obs columns are keyed apart, see `column_key`."""
-        names = {column: digest_of_strings(self.var[column].astype(str)) for column in GENE_NAMES if column in self.var}
-        ids = [digest_of_strings(self.cell_ids), digest_of_strings(self.genes), names]
-        return digest_of_json([self.matrix.digest, ids, str(self.scale), self.organism])
+        """Key of values, ids, genes, scale and organism. Obs columns and further gene names are keyed apart."""
+        ids = [digest_of_strings(self.cell_ids), digest_of_strings(self.genes)]
+        return digest_of_json([self.matrix.digest, *ids, str(self.scale), self.organism])
+
+    @cached_property
+    def gene_names_key(self) -> str:
+        """Key of the columns of ``var`` that genes may be looked up by (`GENE_NAMES`); '' and absent are the same."""
+        columns = {column: self.var[column].astype(str) for column in GENE_NAMES if column in self.var}
+        return digest_of_json({column: digest_of_strings(names) for column, names in columns.items() if (names != "").any()})
 
     def column_key(self, roles: Iterable[str]) -> str:
         """Key of the values of these roles, those that are there; names of columns do not matter."""

@@ -90,7 +90,7 @@ class Request:
                 "method": [card.name, card.version, dict(self.chosen.options)],
                 "libraries": module_versions(card.requires),
                 "seed": self.seed if card.seeded else None,
-                "cells": [[data.fingerprint, data.column_key(card.reads)] for data in (self.train, self.query)],
+                "cells": [[data.fingerprint, data.gene_names_key, data.column_key(card.reads)] for data in (self.train, self.query)],
                 "arrays": {name: self.query.obsm_key(name) for name in sorted(self.query.obsm)},
                 "truth": {role: digest_of_strings(values) for role, values in sorted(self.truth.items())},
             }

@@ -186,7 +186,7 @@ class _Performance:
         """Evidence that no method changes, made once per data set and task."""
         card = task.card
         columns = view.column_key(card.roles | card.optional)
-        key = digest_of_json(["context", card.name, card.version, view.fingerprint, columns])
+        key = digest_of_json(["context", card.name, card.version, view.fingerprint, view.gene_names_key, columns])
         found = self.store.cache.get(key)
         if found is None:
             found = Arrays(dict(task.context(view)))

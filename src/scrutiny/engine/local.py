@@ -174,16 +174,28 @@ def _child(pipe: Any, prints: str) -> None:
     folder, job, data, setting = cloudpickle.loads(pipe.recv_bytes())
     os.chdir(folder)  # the server that it was forked from may have started elsewhere
     held: list[Path] = []
-    threading.Thread(target=_follow_parent, args=(Claims(setting.store / "started"), held), daemon=True).start()
+    orphaned = threading.Event()
+    threading.Thread(target=_follow_parent, args=(orphaned,), daemon=True).start()
 
     def tell(message: Message) -> None:
-        if isinstance(message, Holding):
+        if isinstance(message, Holding) and not orphaned.is_set():  # what is let go of while leaving is still to be withdrawn
             held[:] = message.markers
-        pipe.send(message)
+        try:
+            pipe.send(message)
+        except OSError:  # the parent has gone: no fault of the work, so nothing that may be recorded as its failure
+            orphaned.set()
+            raise SystemExit(1) from None
 
     register_all(setting.registered)
-    with pin_threads(setting.threads):
-        ended = perform(job, data, setting, tell, alone=True)
+    try:
+        with pin_threads(setting.threads):
+            ended = perform(job, data, setting, tell, alone=True)
+    except SystemExit:
+        if orphaned.is_set():  # nobody will tell an interruption from a death later, so it must not look like one
+            claims = Claims(setting.store / "started")
+            for marker in held:
+                claims.withdraw(marker)
+        raise
     pipe.send(ended)
 
 
@@ -199,12 +211,12 @@ def _print_into(path: str) -> None:
     os.close(handle)
 
 
-def _follow_parent(claims: Claims, held: list[Path]) -> None:
+def _follow_parent(orphaned: threading.Event) -> None:
+    """Leave when the parent has gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        for marker in held:
-            claims.withdraw(marker)
+        orphaned.set()
         os.kill(os.getpid(), signal.SIGTERM)
         sleep(PATIENCE)
         os._exit(1)

@@ -167,7 +167,7 @@ def _runs(grid: Grid, scored: Scored, task_name: str) -> Iterator[Planned]:
             card: MethodCard = method.card
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
-            data_key = digest_of_json([data.fingerprint, columns(_roles_read(task, card)), _array_key(method, data)])
+            data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in grid.seeds if card.seeded else grid.seeds[:1]:
                 spec = _spec(chosen, card, task, data, seed, data_key)
                 yield Planned(spec, state, found or "", {**facts, **method_facts(card)}, card, not task.query_visible)
