@@ -30,7 +30,7 @@ def neighbors(embedding: NDArray[np.floating]) -> Neighbors:
     Raises
     ------
     NotApplicable
-        If there are fewer than 3 cells, or all are the same: the order of the file would then pick the neighbours.
+        If there are fewer than 3 cells, or all are the same: none is then nearer than another.
     """
     if (embedding == embedding[:1]).all():
         raise NotApplicable(f"all {len(embedding)} cells have the same embedding, so none is nearer than another")

@@ -28,8 +28,8 @@ N_NEIGHBORS = 15
 FOLDS = (
     "Out-of-fold predictions of all cells, pooled. Folds: one batch left out (at most 10 folds; more batches share them) where at least "
     "two labels and half of the cells have their label in several folds, else 5 stratified folds (seed 0); where the task splits the "
-    "cells, its training cells train and the others are predicted. Labels found in one fold only could never be learnt: they train but "
-    "are not scored. "
+    "cells, its training cells train and the others are predicted. Labels found in one fold only could never be learnt: they are not "
+    "scored, and train only where the task keeps no cells unseen. "
 )
 KNN = "15 nearest training cells, euclidean, one vote each, a tie goes to the label that sorts first. "
 LOGREG = "Features standardised on the training cells, multinomial logistic regression, L2 with C = 1, lbfgs, at most 1,000 iterations. "
