@@ -13,6 +13,8 @@ METHODS: dict[str, str] = {
     "scanvi": "scrutiny.methods.variational:Scanvi",
     "external": "scrutiny.methods.external:External",
     "precomputed": "scrutiny.methods.precomputed:Precomputed",
+    "geneformer": "scrutiny.methods.foundation.geneformer:Geneformer",
+    "control/untrained_geneformer": "scrutiny.methods.foundation.geneformer:UntrainedGeneformer",
     "control/shuffle": "scrutiny.methods.controls:Shuffle",
     "control/shuffle_within_label": "scrutiny.methods.controls:ShuffleWithinLabel",
     "control/random_projection": "scrutiny.methods.controls:RandomProjection",

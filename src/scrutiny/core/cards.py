@@ -12,6 +12,34 @@ Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
+class ModelCard:
+    """A published model: what its authors made of what, and what its use is bound to."""
+
+    title: str
+    """As its authors write it, e.g. "scGPT"."""
+    architecture: str
+    parameters: str
+    """Numbers of parameters of the published sizes."""
+    tokens: str
+    """How a cell becomes tokens."""
+    vocabulary: str
+    context: int
+    """Most tokens of one cell, special ones included."""
+    corpus: str
+    """What it was pretrained on."""
+    code_licence: str
+    weights_licence: str
+    commercial: bool | None
+    """Whether the weights may be used commercially; None: nobody says."""
+    source: str
+    """Where the weights come from."""
+    embedding: str
+    """What the vector of a cell is by default, and which layers and poolings are options."""
+    unconfirmed: str = ""
+    """What could not be confirmed without the published weights, and what would confirm it."""
+
+
+@dataclass(frozen=True)
 class MethodCard:
     """A method. ``version`` rises when its numbers change."""
 
@@ -48,6 +76,10 @@ class MethodCard:
     """Above this the method is not applicable (memory)."""
     licence: str = ""
     citation: str = ""
+    independent: bool = False
+    """The vector of a cell depends on that cell alone, so cells may be embedded in shards, on several machines."""
+    model: ModelCard | None = None
+    """Of a published model."""
 
 
 @dataclass(frozen=True)

@@ -46,3 +46,42 @@ class CellEmbedding:
             missing = f"{int((where < 0).sum())} of the asked cells are missing {lacking}"
             raise Misaligned(f"the embedding has {len(index)} cells, {len(cell_ids)} were asked for; {missing}")
         return CellEmbedding(np.ascontiguousarray(values[where]), np.asarray(cell_ids))
+
+
+@dataclass(frozen=True, eq=False)
+class GeneEmbedding:
+    """One vector per gene: values (n_genes, n_dims) float32, gene_ids (n_genes,) str as the data call them.
+
+    Genes that the model does not know are left out.
+    """
+
+    values: NDArray[np.float32]
+    gene_ids: NDArray[np.str_]
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What a model predicts for genes of cells, on its own scale, beside what is true; one entry per cell and gene.
+
+    Attributes
+    ----------
+    cell_ids, gene_ids
+        (n_cells,) and (n_genes,) str.
+    rows, columns
+        (n_entries,) int64, index into ``cell_ids`` and ``gene_ids``.
+    predicted, true
+        (n_entries,) float32, in units of ``quantity``.
+    hidden
+        (n_entries,) bool: the value was not shown to the model.
+    quantity
+        "bin", "log count", "log-odds of being expressed" (``true`` is 0 or 1) or "rank" (predicted: expected place of the gene).
+    """
+
+    cell_ids: NDArray[np.str_]
+    gene_ids: NDArray[np.str_]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    predicted: NDArray[np.float32]
+    true: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
+    quantity: str

@@ -223,13 +223,21 @@ class Overlap:
         return self.n_found / max(self.n_vocabulary, 1)
 
 
-def overlap(data: Dataset, vocabulary: Iterable[str], *, examples: int = 5) -> Overlap:
-    """How many genes of the data a vocabulary knows, under the ids (index, symbols or Ensembl ids) that match best."""
+def overlap(data: Dataset, vocabulary: Iterable[str], *, prefer: str = "index", examples: int = 5) -> Overlap:
+    """How many genes of the data a vocabulary knows, under the ids (index, symbols or Ensembl ids) that match best.
+
+    Parameters
+    ----------
+    prefer
+        "index", "symbol" or "ensembl_id": taken where it finds at least half as many genes as the best.
+    """
     words = {str(w) for w in vocabulary}
     folded = {w.upper() for w in words}
     spellings = {"index": data.var.index, **{c: data.var[c] for c in ("symbol", "ensembl_id") if c in data.var}}
     stripped = {name: pd.Series(strip_versions(ids)) for name, ids in spellings.items()}
-    best = max(stripped, key=lambda name: stripped[name][stripped[name].isin(words)].nunique())
+    counted = {name: ids[ids.isin(words)].nunique() for name, ids in stripped.items()}
+    best = max(counted, key=lambda name: counted[name])
+    best = prefer if 2 * counted.get(prefer, 0) >= counted[best] else best
     ids = stripped[best]
     found = ids[ids.isin(words)].nunique()
     unknown = ids[~ids.isin(words) & (ids != "")].head(examples)

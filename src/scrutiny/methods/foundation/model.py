@@ -1,0 +1,190 @@
+"""What all published models share as methods: from a folder of official files to vectors with ids."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from scrutiny.core.cards import MethodCard
+from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.outputs import CellEmbedding, GeneEmbedding
+from scrutiny.nets.folder import Folder
+from scrutiny.nets.inference import Runner, device_of
+from scrutiny.nets.initial import randomise
+from scrutiny.nets.tokens import Batch, Tokens
+from scrutiny.nets.weights import NameMap, build, load
+
+from .genes import MIN_GENES, Counts, Matched, Order, Vocabulary, match
+
+Compat = Literal["alone", "official"]
+CELLS_PER_CHUNK = 2_048
+"""Cells tokenised at a time: enough to find some of like length, few enough to hold in memory."""
+
+
+class Files(Protocol):
+    """What a family reads beside the weights."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+
+class Foundation(ABC):
+    """A published model, read from the official files and run by a net of ours.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder with the official files; by default the one that ``scrutiny models fetch`` made.
+    compat
+        "alone": every cell as if it were alone, draws by (seed, cell id). "official": also what depends on the other cells of a batch
+        and on one stream of random numbers, as in the official code.
+    device
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    precision
+        "float32" or "bfloat16".
+    """
+
+    card: ClassVar[MethodCard]
+    outside_key: ClassVar[frozenset[str]] = frozenset({"checkpoint", "device"})
+    """Options that say where, not what: the key of an output has the content of the weights in their place."""
+    names: ClassVar[NameMap]
+    min_genes: ClassVar[int] = MIN_GENES
+    order: Order = "vocabulary"
+    """Order of the genes that tokens are made of."""
+    cells_per_batch: int | None = None
+    """Set where ``compat="official"`` couples the cells of a batch."""
+
+    def __init__(self, checkpoint: str = "", *, compat: Compat = "alone", device: str = "auto", precision: str = "float32") -> None:
+        if compat not in ("alone", "official"):
+            raise InputError(f"compat is '{compat}'; expected 'alone' or 'official'")
+        self.checkpoint, self.compat, self.device, self.precision = checkpoint, compat, device, precision
+        self.seed = 0
+        if compat == "official":
+            self.card = replace(type(self).card, independent=False)  # type: ignore[misc]
+
+    # What a family says of itself ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, folder: Folder) -> Any:
+        """Config, vocabulary and dictionaries; no weights. Raises InputError if a file is missing or odd."""
+
+    @abstractmethod
+    def make_net(self) -> nn.Module:
+        """The net for ``self.files``, called where making one costs nothing."""
+
+    @abstractmethod
+    def tensors(self, folder: Folder) -> dict[str, Tensor]:
+        """The weights under their official names."""
+
+    @abstractmethod
+    def tokens(self, counts: Counts, matched: Matched, cell_ids: np.ndarray) -> Tokens:
+        """Tokens of some cells (n,), in their order."""
+
+    @abstractmethod
+    def embed_batch(self, batch: Batch) -> Tensor:
+        """Vectors (B, n_dims) of the cells of a batch."""
+
+    # What follows from it --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def folder(self) -> Folder:
+        if not self.checkpoint:
+            raise NotApplicable(f"{self.card.name} needs its weights: name a folder of the official files with --checkpoint")
+        return Folder(self.checkpoint)
+
+    @cached_property
+    def files(self) -> Any:
+        return self.read(self.folder)
+
+    @cached_property
+    def net(self) -> nn.Module:
+        net = build(self.make_net)
+        self.fill(net)
+        return net.to(device_of(self.device))
+
+    def fill(self, net: nn.Module) -> None:
+        """Give the net its weights."""
+        self.absent = load(net, self.tensors(self.folder), self.names, source=str(self.folder.path))
+
+    @cached_property
+    def weights_key(self) -> str:
+        """Key of the content of all files that the vectors depend on."""
+        self.files, self.tensors(self.folder)  # noqa: B018 - reading them tells which they are
+        return self.folder.key
+
+    def check_applies(self, data: Dataset) -> None:
+        """Raise NotApplicable if the weights are not there or the model knows too few genes of the data."""
+        self.match(data)
+
+    def match(self, data: Dataset) -> Matched:
+        return match(data, self.files.vocabulary, order=self.order, min_genes=self.min_genes)
+
+    def fit(self, train: Dataset, *, seed: int) -> Self:
+        """Nothing is learnt: the weights are loaded."""
+        self.seed = seed
+        self.__dict__.pop("net", None)
+        self.net  # noqa: B018 - loaded here, so that its seconds count as fitting
+        return self
+
+    def embed(self, query: Dataset) -> CellEmbedding:
+        values: np.ndarray | None = None
+        for rows, part in self.runner()(self.token_chunks(query), self.embed_batch):
+            if values is None:
+                values = np.empty((query.n_cells, part.shape[1]), dtype=np.float32)
+            values[rows] = part
+        return CellEmbedding(values if values is not None else np.empty((0, 0), np.float32), query.cell_ids)
+
+    def runner(self) -> Runner:
+        return Runner(device_of(self.device), self.precision, cells_per_batch=self.cells_per_batch)
+
+    def token_chunks(self, query: Dataset) -> Iterator[Tokens]:
+        """Tokens of all cells in the order of the file, `CELLS_PER_CHUNK` at a time."""
+        matched, ids = self.match(query), query.cell_ids
+        for counts in matched.counts(query, CELLS_PER_CHUNK):
+            yield self.tokens(counts, matched, ids[counts.start : counts.stop])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the weights: they are read again where they are needed."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("net", "folder", "files")}
+
+
+class EmbedsGenes(Protocol):
+    """A model that also has vectors of genes."""
+
+    def embed_genes(self, query: Dataset) -> GeneEmbedding: ...
+
+
+class Untrained:
+    """Mixed in before a family: the same architecture, vocabulary and tokens, but random weights drawn by the seed."""
+
+    def fill(self: Any, net: nn.Module) -> None:
+        self.absent = frozenset()
+        randomise(net, self.seed)
+
+    @cached_property
+    def weights_key(self: Any) -> str:
+        self.files  # noqa: B018 - reading them tells which they are
+        return self.folder.key
+
+    def embed(self: Any, query: Dataset, *, truth: Any = None) -> CellEmbedding:
+        """``truth`` is shown to every control; this one does not look."""
+        return super().embed(query)  # type: ignore[misc]
+
+
+def untrained_card(card: MethodCard) -> MethodCard:
+    """The card of the untrained twin of a model."""
+    return replace(
+        card,
+        name=f"control/untrained_{card.name}",
+        summary=f"the untrained twin of {card.name}: same architecture and tokens, random weights",
+        kind="control",
+        seeded=True,
+        trained_on=frozenset(),
+    )

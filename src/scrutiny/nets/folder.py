@@ -1,0 +1,73 @@
+"""A folder with a checkpoint in its official layout."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from scrutiny.core.errors import InputError
+
+BLOCK = 1 << 20
+CONVERTED = {".pt": ".safetensors", ".pth": ".safetensors", ".ckpt": ".safetensors", ".bin": ".safetensors", ".torch": ".safetensors"}
+CONVERTED |= {".pkl": ".json", ".pickle": ".json"}
+"""What `scrutiny models convert` writes in place of a pickle."""
+
+
+class Folder:
+    """Finds the files of a checkpoint and remembers which were read: they, and nothing else, are the identity of the weights."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"there is no folder {self.path}; expected one that holds the files of a checkpoint")
+        self._read: dict[str, Path] = {}
+
+    def find(self, *patterns: str) -> Path | None:
+        """The file that matches the first of these names or globs that any file matches; a converted one is preferred.
+
+        Raises
+        ------
+        InputError
+            If several files match one pattern.
+        """
+        for pattern in patterns:
+            stem, dot, suffix = pattern.rpartition(".")
+            converted = CONVERTED.get(dot + suffix)
+            for wanted in ([f"{stem}{converted}"] if converted else []) + [pattern]:
+                found = sorted(path for path in self.path.glob(wanted) if path.is_file())
+                if len(found) > 1:
+                    raise InputError(f"{self.path} has several files '{wanted}': {[p.name for p in found]}; keep one")
+                if found:
+                    self._read[pattern] = found[0]
+                    return found[0]
+        return None
+
+    def file(self, *patterns: str) -> Path:
+        """As `find`. Raises InputError, saying what is there, if there is none."""
+        found = self.find(*patterns)
+        if found is None:
+            there = sorted(p.name for p in self.path.iterdir())[:20]
+            raise InputError(f"{self.path} has no file {' or '.join(patterns)}; it has {there or 'no files'}")
+        return found
+
+    @property
+    def key(self) -> str:
+        """Key of the content of all files found so far."""
+        digests = [f"{path.name}:{digest_of_file(path)}" for path in sorted(set(self._read.values()))]
+        return hashlib.sha256("|".join(digests).encode()).hexdigest()[:16]
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file, remembered as long as the file stays as it is."""
+    stat = path.stat()
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            sha.update(block)
+    return sha.hexdigest()

@@ -1,0 +1,121 @@
+"""Parts that the architectures share. All of them work on tokens laid end to end, (N, D); only attention knows where cells begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .tokens import Batch
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int] | None = None) -> Tensor:
+    """Softmax attention within each cell: q (Nq, H, E), k and v (Nk, H, E) -> (Nq, H, E).
+
+    Parameters
+    ----------
+    lengths
+        Queries of each cell.
+    key_lengths
+        Keys of each cell where they are not as many: one query a cell for a last layer of which only the first token is wanted.
+    """
+    same = key_lengths is None
+    key_lengths = lengths if key_lengths is None else key_lengths
+    if q.device.type == "cpu":
+        return _attend_one_by_one(q, k, v, lengths, key_lengths)
+    return _attend_padded(q, k, v, lengths, key_lengths, uniform=same and len(set(lengths)) == 1)
+
+
+def _attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int]) -> Tensor:
+    """Cell after cell: nothing is padded and no mask is needed. Right for processors, where a call costs little."""
+    out = torch.empty_like(q)
+    i = j = 0
+    for n, m in zip(lengths, key_lengths, strict=True):
+        if n and m:
+            parts = (q[i : i + n], k[j : j + m], v[j : j + m])
+            query, key, value = (part.transpose(0, 1).unsqueeze(0) for part in parts)  # (1, H, T, E)
+            out[i : i + n] = F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
+        i, j = i + n, j + m
+    return out
+
+
+def _attend_padded(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int], *, uniform: bool) -> Tensor:
+    """All cells of a batch in one call, padded to the longest: right for accelerators, where each call costs a launch."""
+    query, key, value = (_pad(x, n) for x, n in ((q, lengths), (k, key_lengths), (v, key_lengths)))  # (B, H, T, E)
+    mask = None if uniform else _is_real(key_lengths, key.shape[2], q.device)[:, None, None, :]
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)  # (B, T, H, E)
+    return out[_is_real(lengths, out.shape[1], q.device)]
+
+
+def _pad(x: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(N, H, E) -> (B, H, longest, E)."""
+    out = x.new_zeros(len(lengths), max(lengths), *x.shape[1:])
+    out[_is_real(lengths, max(lengths), x.device)] = x
+    return out.transpose(1, 2)
+
+
+def _is_real(lengths: Sequence[int], longest: int, device: torch.device) -> Tensor:
+    """(B, longest) bool."""
+    return torch.arange(longest, device=device) < torch.tensor(lengths, device=device)[:, None]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with one matrix for queries, keys and values, in this order."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """(N, D) -> (N, D)."""
+        q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, -1).unbind(1)  # (N, H, E) each
+        return self.out(attend(q, k, v, lengths).flatten(1))
+
+    def first(self, x: Tensor, batch: Batch) -> Tensor:
+        """What `forward` gives for the first token of each cell, without computing the others: (N, D) -> (B, D)."""
+        d = x.shape[1]
+        q = F.linear(x[batch.start], self.qkv.weight[:d], self.qkv.bias[:d]).view(batch.n_cells, self.n_heads, -1)  # (B, H, E)
+        k, v = F.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).view(len(x), 2, self.n_heads, -1).unbind(1)  # (N, H, E) each
+        return self.out(attend(q, k, v, [1] * batch.n_cells, batch.lengths).flatten(1))
+
+
+class Block(nn.Module):
+    """A transformer layer normalised after each residual, as in Vaswani et al. 2017 and `torch.nn.TransformerEncoderLayer`."""
+
+    def __init__(self, d_model: int, n_heads: int, d_ff: int, *, activation: Activation = F.relu, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.attention = SelfAttention(d_model, n_heads)
+        self.norm1 = nn.LayerNorm(d_model, eps=eps)
+        self.ff1 = nn.Linear(d_model, d_ff)
+        self.ff2 = nn.Linear(d_ff, d_model)
+        self.norm2 = nn.LayerNorm(d_model, eps=eps)
+        self.activation = activation
+
+    def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """(N, D) -> (N, D)."""
+        return self._feed_forward(self.norm1(x + self.attention(x, lengths)))
+
+    def first(self, x: Tensor, batch: Batch) -> Tensor:
+        """What `forward` gives for the first token of each cell: (N, D) -> (B, D). Every cell must have a token."""
+        return self._feed_forward(self.norm1(x[batch.start] + self.attention.first(x, batch)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.norm2(x + self.ff2(self.activation(self.ff1(x))))
+
+
+def cell_mean(x: Tensor, batch: Batch) -> Tensor:
+    """Mean over the tokens of each cell: (N, D) -> (B, D). A cell without tokens gets zeros."""
+    total = x.new_zeros(batch.n_cells, x.shape[1], dtype=torch.float32).index_add_(0, batch.cell, x.float())
+    return total / batch.length.clamp(min=1)[:, None]
+
+
+def cell_max(x: Tensor, batch: Batch) -> Tensor:
+    """Largest value over the tokens of each cell: (N, D) -> (B, D). A cell without tokens gets zeros."""
+    index = batch.cell[:, None].expand(-1, x.shape[1])
+    return x.new_zeros(batch.n_cells, x.shape[1]).scatter_reduce_(0, index, x, "amax", include_self=False)
