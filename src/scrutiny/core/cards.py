@@ -76,6 +76,10 @@ class MethodCard:
     """Above this the method is not applicable (memory)."""
     licence: str = ""
     citation: str = ""
+    least_seeds: int = 1
+    """How many seeds a study runs at least, for methods whose draws are part of how they work; see ``seeded``."""
+    twin_of: str = ""
+    """Of a control that belongs to a model: it runs where the model runs, and is left out with it."""
     independent: bool = False
     """The vector of a cell depends on that cell alone, so cells may be embedded in shards, on several machines."""
     model: ModelCard | None = None

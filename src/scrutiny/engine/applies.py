@@ -53,6 +53,9 @@ def _check_data(method: Any, card: MethodCard, data: Dataset) -> None:
         raise NotApplicable(f"{card.name} needs {card.scale}; '{data.name}' holds values of the scale '{data.scale}'")
     for role in sorted(card.reads - card.optional):
         _check_varied(data, role, card.name)
+    if hasattr(method, "check_applies"):
+        check_installed(card)
+        method.check_applies(data)
     if card.max_cells is not None and data.n_cells > card.max_cells:
         raise NotApplicable(f"{card.name} can hold {card.max_cells:,} cells in memory; '{data.name}' has {data.n_cells:,}")
     if (key := getattr(method, "obsm_key", None)) is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
-from scrutiny.core.errors import ContractError, InputError
+from scrutiny.core.errors import ContractError, InputError, NotApplicable
 from scrutiny.core.keys import digest_of_json, digest_of_strings
 from scrutiny.core.outputs import CellEmbedding
 from scrutiny.core.protocols import Problem
@@ -57,6 +57,19 @@ class Chosen:
             raise InputError(f"the method '{self.name}' cannot be made with the options {options}: {error}") from error
 
 
+def recorded_options(chosen: Chosen, method: Any) -> dict[str, Any]:
+    """Options as records have them: those that say where something lies are left out, the key of the weights stands for them.
+
+    A method names such options in ``outside_key`` and offers the content of its weights as ``weights_key``.
+    """
+    options = {name: value for name, value in chosen.options.items() if name not in getattr(method, "outside_key", ())}
+    try:
+        key = getattr(method, "weights_key", "")
+    except NotApplicable:  # there are no weights, which the plan says
+        key = ""
+    return {**options, "weights": key} if key else options
+
+
 class Made(NamedTuple):
     """An output and what it cost."""
 
@@ -64,6 +77,8 @@ class Made(NamedTuple):
     seconds_fit: float
     seconds_embed: float
     peak_memory_mb: float | None
+    gpu: str = ""
+    """Name of the accelerator, where one was used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +102,7 @@ class Request:
         card = self.card
         return digest_of_json(
             {
-                "method": [card.name, card.version, dict(self.chosen.options)],
+                "method": [card.name, card.version, recorded_options(self.chosen, self.method)],
                 "libraries": module_versions(card.requires),
                 "seed": self.seed if card.seeded else None,
                 "cells": [[data.fingerprint, data.gene_names_key, data.column_key(card.reads)] for data in (self.train, self.query)],
@@ -117,7 +132,7 @@ class Request:
         if not isinstance(output, CellEmbedding):
             raise ContractError(f"{self.card.name} returned a {type(output).__name__}; expected a CellEmbedding (values with cell ids)")
         aligned = output.aligned_to(self.query.cell_ids)
-        return Made(aligned, fitted - started, ended - fitted, meter.peak_mb())
+        return Made(aligned, fitted - started, ended - fitted, meter.peak_mb(), getattr(self.method, "gpu", ""))
 
 
 def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Request:

@@ -21,7 +21,7 @@ from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding
 from scrutiny.core.protocols import Problem, Task
-from scrutiny.core.registry import METHODS, TASKS
+from scrutiny.core.registry import TASKS
 from scrutiny.core.scores import Cost, Run, RunSpec, Status
 
 from .cache import Arrays
@@ -68,6 +68,7 @@ class _Performance:
     def __init__(self, job: Job, data: Dataset, setting: Setting, tell: Tell, meter: Meter) -> None:
         self.job, self.data, self.setting, self.tell, self.meter = job, data, setting, tell, meter
         self.store = Store(setting.store)
+        self.method: Any = Chosen(job.method, job.options).make()
         self.embedded: dict[str, _Embedded | Exception] = {}
         self.evidence: list[Evidence] = []
         self.held: list[Path] = []
@@ -178,7 +179,7 @@ class _Performance:
             if found := self._cached(asked, key):  # another process made it, between our question and our claim
                 return found
             made = asked.make(self.meter)
-            cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb")}
+            cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb", "gpu")}
             self.store.put_output(key, made.output, cost)
         return _Embedded(made.output, Cost(**cost), key)
 
@@ -205,7 +206,7 @@ class _Performance:
         return self.data.with_roles(**spec.task_options) if spec.task_options else self.data
 
     def _card(self) -> MethodCard:
-        card: MethodCard = METHODS.get(self.job.method).card
+        card: MethodCard = self.method.card
         return card
 
     def _failed(self, spec: RunSpec, error: Exception) -> Run:
@@ -213,7 +214,8 @@ class _Performance:
         return replace(run, facts={**run.facts, "traceback": "".join(traceback.format_exception(error))})
 
     def _run(self, spec: RunSpec, status: Status, **found: Any) -> Run:
-        facts = {**task_facts(TASKS.get(spec.task).card, self._view(spec)), **method_facts(self._card()), "commit": self.setting.commit}
+        view = self._view(spec)
+        facts = {**task_facts(TASKS.get(spec.task).card, view), **method_facts(self.method, view), "commit": self.setting.commit}
         versions = {**self.setting.versions, **module_versions(self._card().requires)}
         return Run(spec, status, facts=facts, versions=versions, finished=datetime.now(UTC).isoformat(timespec="seconds"), **found)
 

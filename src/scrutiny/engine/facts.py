@@ -37,9 +37,14 @@ def task_facts(task: TaskCard, data: Dataset) -> dict[str, Any]:
     }
 
 
-def method_facts(method: MethodCard) -> dict[str, Any]:
-    """Facts of all Runs of a method."""
-    return {"kind": method.kind, "trained_on": method.trained_on}
+def method_facts(method: Any, data: Dataset) -> dict[str, Any]:
+    """Facts of all Runs of a method on a data set. One that has more to tell (its weights, how many genes) offers ``facts(data)``."""
+    card: MethodCard = method.card
+    try:
+        more = method.facts(data) if hasattr(method, "facts") else {}
+    except NotApplicable:  # which the Run itself says
+        more = {}
+    return {"kind": card.kind, "trained_on": card.trained_on, **more}
 
 
 def label_column(task: TaskCard, data: Dataset) -> str:

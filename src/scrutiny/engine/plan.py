@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
+from itertools import count, islice
 from typing import Any
 
 from scrutiny.core.cards import MethodCard, TaskCard
@@ -17,7 +18,7 @@ from scrutiny.core.registry import METRICS, TASKS
 from scrutiny.core.scores import Run, RunSpec, Status
 
 from .applies import obstacle
-from .embedding import TRUTH, Chosen
+from .embedding import TRUTH, Chosen, recorded_options
 from .facts import label_column, method_facts, task_facts
 from .jobs import Job
 from .resample import DONOR
@@ -84,6 +85,7 @@ class Planned:
     spec: RunSpec
     state: State
     reason: str
+    chosen: Chosen = field(repr=False)
     facts: Mapping[str, Any] = field(repr=False)
     card: MethodCard = field(repr=False)
     has_split: bool
@@ -143,7 +145,8 @@ def make_plan(grid: Grid, store: Store, *, retry: bool = False) -> Plan:
         If a method, task, option or ready-made array is not known under its name.
     """
     _check_names(grid)
-    planned = [run for scored in grid.datasets for task in grid.tasks for run in _runs(grid, scored, task)]
+    methods = [(chosen, chosen.make()) for chosen in grid.methods]
+    planned = [run for scored in grid.datasets for task in grid.tasks for run in _runs(grid, methods, scored, task)]
     affordable = _within_budget(planned, grid.budget)
     return Plan(tuple(_against(store, run, retry) for run in affordable))
 
@@ -158,19 +161,26 @@ def _check_names(grid: Grid) -> None:
             grid.datasets[0].data.obsm_key(key)
 
 
-def _runs(grid: Grid, scored: Scored, task_name: str) -> Iterator[Planned]:
+def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_name: str) -> Iterator[Planned]:
     task: TaskCard = TASKS.get(task_name).card
     for data in scored.views(task):
         facts, columns = task_facts(task, data), cache(data.column_key)
-        for chosen in grid.methods:
-            method = chosen.make()
+        for chosen, method in methods:
             card: MethodCard = method.card
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
             data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
-            for seed in grid.seeds if card.seeded else grid.seeds[:1]:
-                spec = _spec(chosen, card, task, data, seed, data_key)
-                yield Planned(spec, state, found or "", {**facts, **method_facts(card)}, card, not task.query_visible)
+            for seed in _seeds(grid, card):
+                spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
+                yield Planned(spec, state, found or "", chosen, {**facts, **method_facts(method, data)}, card, not task.query_visible)
+
+
+def _seeds(grid: Grid, card: MethodCard) -> tuple[int, ...]:
+    """The seeds of the study, as many more as the card asks for, or the first one where the seed changes nothing."""
+    if not card.seeded:
+        return grid.seeds[:1]
+    more = (seed for seed in count(max(grid.seeds) + 1))
+    return grid.seeds + tuple(islice(more, max(0, card.least_seeds - len(grid.seeds))))
 
 
 def _roles_read(task: TaskCard, card: MethodCard) -> frozenset[str]:
@@ -182,17 +192,17 @@ def _array_key(method: Any, data: Dataset) -> str:
     return data.obsm_key(name) if name is not None and name in data.obsm else ""
 
 
-def _spec(chosen: Chosen, card: MethodCard, task: TaskCard, data: Dataset, seed: int, data_key: str) -> RunSpec:
+def _spec(options: Mapping[str, Any], name: str, card: MethodCard, task: TaskCard, data: Dataset, seed: int, data_key: str) -> RunSpec:
     column = label_column(task, data)
     return RunSpec(
-        method=chosen.name,
+        method=name,
         dataset=data.name,
         task=task.name,
         seed=seed,
         method_version=card.version,
         task_version=_task_version(task),
         data_key=data_key,
-        method_options=dict(chosen.options),
+        method_options=options,
         task_options={"label": column} if column else {},
     )
 
@@ -212,12 +222,15 @@ def _within_budget(planned: list[Planned], budget: float | None) -> list[Planned
         embedding[group[0].spec.method] += _seconds_to_embed(group)
         total[group[0].spec.method] += _seconds(group)
     controls = {run.spec.method for run in planned if run.kind == "control"}
+    twins = {run.card.twin_of: run.spec.method for run in planned if run.card.twin_of}
     dropped: dict[str, str] = {}
     for method in sorted(embedding.keys() - controls, key=lambda method: (-embedding[method], method))[:-1]:
         if sum(total.values()) - sum(total[m] for m in dropped) <= budget:
             break
         why = f"about {total[method]:.0f} s, and all methods together exceed the budget of {budget:.0f} s; raise --budget"
-        dropped[method] = f"left out: {why}"
+        for name in (method, twins.get(method)):
+            if name in total:
+                dropped[name] = f"left out: {why}"
     return [_drop(run, dropped) for run in planned]
 
 
@@ -255,4 +268,4 @@ def _seconds(group: list[Planned]) -> float:
 def _job(group: list[Planned]) -> Job:
     spec = group[0].spec
     specs = tuple(run.spec for run in group)
-    return Job(spec.dataset, spec.method, spec.method_options, spec.seed, specs, _seconds(group), group[0].card.gpu)
+    return Job(spec.dataset, spec.method, group[0].chosen.options, spec.seed, specs, _seconds(group), group[0].card.gpu)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard
@@ -24,6 +25,8 @@ from scrutiny.nets.weights import NameMap, build, load
 from .genes import MIN_GENES, Counts, Matched, Order, Vocabulary, match
 
 Compat = Literal["alone", "official"]
+SEEDS = 3
+"""Seeds of a study where a draw is part of the method."""
 CELLS_PER_CHUNK = 2_048
 """Cells tokenised at a time: enough to find some of like length, few enough to hold in memory."""
 
@@ -150,6 +153,12 @@ class Foundation(ABC):
         for counts in matched.counts(query, CELLS_PER_CHUNK):
             yield self.tokens(counts, matched, ids[counts.start : counts.stop])
 
+    @property
+    def gpu(self) -> str:
+        """Name of the accelerator that is used; '' for the processor."""
+        device = device_of(self.device)
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else "" if device.type == "cpu" else device.type
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the weights: they are read again where they are needed."""
         return {name: value for name, value in self.__dict__.items() if name not in ("net", "folder", "files")}
@@ -186,5 +195,7 @@ def untrained_card(card: MethodCard) -> MethodCard:
         summary=f"the untrained twin of {card.name}: same architecture and tokens, random weights",
         kind="control",
         seeded=True,
+        least_seeds=SEEDS,
+        twin_of=card.name,
         trained_on=frozenset(),
     )
