@@ -27,6 +27,12 @@ Cells = Annotated[str, typer.Option("--cells", help="Cells to score: a number (s
 Budget = Annotated[str | None, typer.Option("--budget", help="Time the plan may take, e.g. 20m or 2h; 'none' for no limit.")]
 Methods = Annotated[str | None, typer.Option("--methods", help="Methods to run, separated by commas; controls are always added.")]
 Embeddings = Annotated[list[str] | None, typer.Option("--embedding", help="Array in obsm to score beside the methods; several are fine.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Published model to compare, e.g. geneformer, or scgpt=FOLDER of its official files; several are fine."),
+]
+Device = Annotated[str, typer.Option("--device", help="For the models: auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[str, typer.Option("--precision", help="For the models: float32, or bfloat16, faster where the hardware has it.")]
 Organism = Annotated[str | None, typer.Option("--organism", help="human, mouse ...; told from the gene ids otherwise.")]
 LabelOrigin = Annotated[
     str | None, typer.Option("--label-origin", help="How the labels were made: genotype, sorted, clustered, transferred or expert.")
@@ -52,6 +58,9 @@ def run(
     budget: Budget = None,
     methods: Methods = None,
     embedding: Embeddings = None,
+    model: Models = None,
+    device: Device = "auto",
+    precision: Precision = "float32",
     organism: Organism = None,
     label_origin: LabelOrigin = None,
     data_folder: DataFolder = None,
@@ -66,11 +75,14 @@ def run(
 
     `scrutiny run cells.h5ad --label cell_type --batch donor`
 
+    `scrutiny run cells.h5ad --label cell_type --model geneformer --model scgpt=weights/scGPT_human --budget 2h`
+
     `scrutiny run cells.h5ad --label cell_type --embedding X_scGPT --cells all --budget 2h`
 
     `scrutiny run study.toml`
     """
-    study = _study(file, label, batch, donor, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
+    chosen = _methods(methods, embedding, _models(model, device, precision))
+    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder)
     _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
 
 
@@ -84,6 +96,9 @@ def plan(
     budget: Budget = None,
     methods: Methods = None,
     embedding: Embeddings = None,
+    model: Models = None,
+    device: Device = "auto",
+    precision: Precision = "float32",
     organism: Organism = None,
     label_origin: LabelOrigin = None,
     data_folder: DataFolder = None,
@@ -98,7 +113,8 @@ def plan(
 
     from scrutiny.cli.plans import show_plan
 
-    study = _study(file, label, batch, donor, layer, cells, budget, methods, embedding, organism, label_origin, data_folder)
+    chosen = _methods(methods, embedding, _models(model, device, precision))
+    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder)
     console = Console()
     _say_notes(study, console)
     show_plan(study.plan(out, retry=retry), console)
@@ -190,8 +206,7 @@ def _study(
     layer: str | None,
     cells: str,
     budget: str | None,
-    methods: str | None,
-    embedding: list[str] | None,
+    methods: tuple[Any, ...],
     organism: str | None,
     label_origin: str | None,
     data_folder: Path | None,
@@ -217,7 +232,7 @@ def _study(
         cells=_cells(cells),
         facts={"label_origin": label_origin} if label_origin else {},
     )
-    return Study((source,), _methods(methods, embedding), budget=_budget(budget))
+    return Study((source,), methods, budget=_budget(budget))
 
 
 def _budget(text: str | None) -> float | None:
@@ -235,13 +250,27 @@ def _cells(text: str) -> int | None:
     return int(text)
 
 
-def _methods(names: str | None, embeddings: list[str] | None) -> tuple[Any, ...]:
+def _methods(names: str | None, embeddings: list[str] | None, models: list[Chosen]) -> tuple[Any, ...]:
     from scrutiny.engine.embedding import Chosen
-    from scrutiny.engine.study import BASELINES, CONTROLS
+    from scrutiny.engine.study import BASELINES, CONTROLS, with_twins
 
     chosen = [name.strip() for name in names.split(",") if name.strip()] if names else list(BASELINES)
     ready_made = [Chosen("precomputed", {"key": key}) for key in embeddings or ()]
-    return (*ready_made, *chosen, *(control for control in CONTROLS if control not in chosen))
+    by_name = [Chosen(name) for name in chosen if name not in {model.name for model in models}]
+    return (*ready_made, *with_twins([*models, *by_name]), *(control for control in CONTROLS if control not in chosen))
+
+
+def _models(entries: list[str] | None, device: str, precision: str) -> list[Chosen]:
+    """Models as ``NAME`` or ``NAME=FOLDER``."""
+    from scrutiny.engine.embedding import Chosen
+
+    models = []
+    for entry in entries or ():
+        name, _, checkpoint = entry.partition("=")
+        given = {"checkpoint": checkpoint, "device": device, "precision": precision}
+        usual = {"checkpoint": "", "device": "auto", "precision": "float32"}
+        models.append(Chosen(name, {option: value for option, value in given.items() if value != usual[option]}))
+    return models
 
 
 def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, jobs: int | None = None, **options: Any) -> None:
@@ -300,7 +329,7 @@ def _take_home(study: Study, store: Store, output: Path, console: Console) -> No
     source = study.datasets[0]
     if len(study.datasets) != 1 or not isinstance(source, Source) or source.path is None or source.catalog:
         raise InputError("--write-winner needs a study of one file")
-    best, task = _winner(store, study.grid.datasets[0].name)
+    best, task = _winner(study, store)
     if best.name == "precomputed":
         console.print(f"The winner for {task}, {best.options['key']}, is in obsm of the file already.", highlight=False)
         return
@@ -308,16 +337,16 @@ def _take_home(study: Study, store: Store, output: Path, console: Console) -> No
     console.print(f"Wrote {best.name}, the winner for {task}, of all cells: {written}", highlight=False, soft_wrap=True)
 
 
-def _winner(store: Store, dataset: str) -> tuple[Chosen, str]:
-    """The first recommendation for a data set, in the order of the report, and the task that it is for."""
+def _winner(study: Study, store: Store) -> tuple[Chosen, str]:
+    """The first recommendation for the data set of a study, in the order of the report, and the task that it is for."""
     import json
 
-    from scrutiny.engine.embedding import Chosen
     from scrutiny.report.gather import gather
 
+    dataset = study.grid.datasets[0].name
     found = gather([store])
     for comparison, recommendation in zip(found.comparisons, found.recommendations):
         if comparison.key.dataset == dataset and recommendation.method:
             row = comparison.rows[comparison.rows["method"] == recommendation.method].iloc[0]
-            return Chosen(row["registered"], json.loads(row["method_options"])), comparison.key.task
+            return study.chosen(row["registered"], json.loads(row["method_options"])), comparison.key.task
     raise InputError(f"no method is recommended for {dataset}, so there is no winner to write")

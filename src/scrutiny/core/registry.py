@@ -82,7 +82,12 @@ class Registry:
 
 def _load(dotted: str) -> Any:
     module, _, attribute = dotted.partition(":")
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == module.split(".")[0]:
+            raise
+        raise MissingDependency(f"{module} needs {error.name}, which is not installed: pip install 'scrutiny[all]'") from error
 
 
 METHODS = Registry("method", BUILTIN_METHODS)

@@ -147,7 +147,8 @@ def make_plan(grid: Grid, store: Store, *, retry: bool = False) -> Plan:
     _check_names(grid)
     methods = [(chosen, chosen.make()) for chosen in grid.methods]
     planned = [run for scored in grid.datasets for task in grid.tasks for run in _runs(grid, methods, scored, task)]
-    affordable = _within_budget(planned, grid.budget)
+    distinct = {run.spec.key: run for run in planned}  # two sizes of one model may have the same untrained twin
+    affordable = _within_budget(list(distinct.values()), grid.budget)
     return Plan(tuple(_against(store, run, retry) for run in affordable))
 
 

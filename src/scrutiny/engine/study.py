@@ -16,7 +16,7 @@ from scrutiny.data.sample import N_CELLS
 
 from .claims import Owner
 from .conduct import Conductor, Event
-from .embedding import Chosen
+from .embedding import Chosen, recorded_options
 from .facts import cells, cells_key, dataset_facts
 from .jobs import Pool, Setting, registered_here
 from .plan import Grid, Plan, Scored, State, make_plan
@@ -37,6 +37,8 @@ CONTROLS = (
     "control/batch_only",
     "control/no_integration",
 )
+TWIN = "control/untrained_"
+"""How the name of a model's untrained twin begins."""
 WITH_LABELS = ("cell_types", "integration", "label_transfer")
 WITHOUT_LABELS = ("batch_mixing",)
 
@@ -158,6 +160,13 @@ class Study:
         methods = tuple(Chosen(entry) if isinstance(entry, str) else entry for entry in self.methods)
         return Grid(datasets, methods, self.tasks or _default_tasks(datasets), self.seeds, self.budget)
 
+    def chosen(self, name: str, recorded: Mapping[str, Any]) -> Chosen:
+        """The method of the study that has this name and these options in its records. Raises InputError if there is none."""
+        for chosen in self.grid.methods:
+            if chosen.name == name and recorded_options(chosen, chosen.make()) == recorded:
+                return chosen
+        raise InputError(f"this study has no method '{name}' with the options {dict(recorded)}")
+
     def plan(self, out: str | Path = OUT, *, retry: bool = False) -> Plan:
         """What would run, what is done, what cannot and why; nothing is run or written. ``retry``: do again what failed before."""
         return make_plan(self.grid, Store(out), retry=retry)
@@ -208,6 +217,15 @@ class Study:
                 "metrics": {name: asdict(card) for name, card in metrics.items()},
             }
         )
+
+
+def with_twins(methods: Sequence[Chosen]) -> tuple[Chosen, ...]:
+    """The methods, each published model followed by its untrained twin with the same options."""
+    listed: list[Chosen] = []
+    for chosen in methods:
+        twin = Chosen(f"{TWIN}{chosen.name}", chosen.options)
+        listed += [chosen, *([twin] if twin.name in METHODS and twin not in methods else [])]
+    return tuple(listed)
 
 
 def _scored(entry: Source | Dataset | Scored) -> Scored:

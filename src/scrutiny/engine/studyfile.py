@@ -3,7 +3,7 @@
 name = "pancreas, two species"
 seeds = [0, 1, 2]
 tasks = ["cell_types", "integration"]
-methods = ["pca", "harmony", { name = "scvi", options = { n_latent = 30 } }]
+methods = ["pca", { name = "scvi", options = { n_latent = 30 } }, { name = "scgpt", options = { checkpoint = "weights/scgpt" } }]
 budget = "2h"
 
 [[datasets]]
@@ -135,16 +135,20 @@ def _text_table(value: Any, place: _Place) -> dict[str, str]:
     return {name: _text(entry, place.at(name)) for name, entry in value.items()}
 
 
-def _options(value: Any, place: _Place) -> dict[str, Any]:
+def _options(value: Any, place: _Place, folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise place.wrong(value, "a table of options")
+    checkpoint = value.get("checkpoint")
+    if isinstance(checkpoint, str) and (folder / checkpoint).is_dir():
+        return {**value, "checkpoint": str((folder / checkpoint).absolute())}
     return value
 
 
-def _method(value: Any, place: _Place) -> Chosen:
+def _method(value: Any, place: _Place, folder: Path) -> Chosen:
     if isinstance(value, str):
         return Chosen(value)
-    return Chosen(**place.fields(value, {"name": _Key(_text), "options": _Key(_options)}, required={"name"}))
+    keys = {"name": _Key(_text), "options": _Key(lambda table, inner: _options(table, inner, folder))}
+    return Chosen(**place.fields(value, keys, required={"name"}))
 
 
 def _study_keys(folder: Path) -> dict[str, _Key]:
@@ -152,7 +156,7 @@ def _study_keys(folder: Path) -> dict[str, _Key]:
         "name": _Key(_text),
         "seeds": _Key(lambda value, place: place.each(value, _seed)),
         "tasks": _Key(_texts),
-        "methods": _Key(lambda value, place: place.each(value, _method)),
+        "methods": _Key(lambda value, place: place.each(value, lambda entry, inner: _method(entry, inner, folder))),
         "budget": _Key(_budget),
         "datasets": _Key(lambda value, place: place.each(value, lambda entry, inner: _source(entry, inner, folder))),
     }

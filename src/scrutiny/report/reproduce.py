@@ -37,6 +37,8 @@ def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts]) -> str:
 
 def _method(run: Run) -> str:
     options = {name: value for name, value in run.spec.method_options.items() if value is not None}
+    if weights := options.pop("weights", ""):
+        options["checkpoint"] = f"folder of the weights {weights}"
     if not options:
         return _text(run.spec.method)
     return f"{{ name = {_text(run.spec.method)}, options = {_value(options)} }}"
