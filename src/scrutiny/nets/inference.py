@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TOKENS_PER_BATCH = {"cpu": 16_384, "cuda": 262_144, "mps": 65_536}
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 262_144, "mps": 65_536}
 """Tokens of a batch, by kind of device; halved for good where memory does not suffice."""
 
 
