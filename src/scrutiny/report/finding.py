@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -58,6 +58,10 @@ class DataCase:
     comparisons: Sequence[Comparison]
     exposures: Mapping[str, Exposure]
     """Model to whether it saw these data in pretraining."""
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Model to its card."""
+    told: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Model to the facts of one of its Runs: ``weights``, ``genes`` ..."""
 
     @property
     def where(self) -> str:

@@ -81,7 +81,12 @@ class Gathered:
         own = [c for c in self._asked if c.key.dataset == facts.name]
         rows = [c.rows[c.rows["kind"] == "model"].drop_duplicates("method") for c in own]
         models = {row.method: self.cards.methods.get(row.registered, {}) for r in rows for row in r.itertuples()}
-        return DataCase(facts, own, exposures(models, facts))
+        told = {row.method: self._facts_of_run.get(row.run_key, {}) for r in rows for row in r.itertuples()}
+        return DataCase(facts, own, exposures(models, facts), models, told)
+
+    @cached_property
+    def _facts_of_run(self) -> Mapping[str, Mapping[str, Any]]:
+        return {run.spec.key: run.facts for run in self.runs}
 
 
 def gather(stores: Sequence[Store]) -> Gathered:
