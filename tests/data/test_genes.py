@@ -13,7 +13,8 @@ from scipy import sparse
 from scrutiny.core.dataset import Dataset, Scale, from_arrays
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.matrix import CsrMatrix
-from scrutiny.data.genes import IdKind, SummedColumns, identify, map_genes, overlap, resolve, strip_versions, sum_genes, to_human
+from scrutiny.data.genebook import strip_versions
+from scrutiny.data.genes import IdKind, SummedColumns, identify, map_genes, overlap, resolve, sum_genes, to_human
 from scrutiny.data.genetables import TABLES, gene_table, orthologues
 
 REAL = {

@@ -10,7 +10,7 @@ Rules, the same for every user of this layer:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -25,10 +25,10 @@ from scrutiny.core.dataset import Dataset, Scale
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.matrix import Chunk, Matrix, digest_of_matrix
 
+from .genebook import ENSEMBL, GeneBook, checked, human_by_mouse, organism_of, strip_versions
+
 Canonical = Literal["ensembl_id", "symbol"]
 
-ENSEMBL = re.compile(r"^(ENS[A-Z]{0,6}G)(\d{11})(\.\d+)?(_PAR_Y)?$", re.IGNORECASE)
-ORGANISMS = {"ENSG": "human", "ENSMUSG": "mouse", "ENSRNOG": "rat", "ENSDARG": "zebrafish", "ENSMMUG": "macaque", "ENSSSCG": "pig"}
 HUMAN_ONLY = re.compile(r"^(HLA-|LINC\d{4}|RP\d+-\d+|A[CLP]\d{6}\.\d|C(\d+|X)ORF\d)", re.IGNORECASE)
 """Names that only human genes bear, whatever their case; on shared genes the two organisms differ by case alone."""
 MOUSE_ONLY = re.compile(r"^(H2-[A-Z]|GM\d{3}|\w+RIK$)", re.IGNORECASE)
@@ -66,17 +66,12 @@ def identify(data: Dataset) -> GeneReport:
     is_ensembl = parts[0].notna()
     share = float(is_ensembl.mean()) if len(ids) else 0.0
     kind = IdKind.ENSEMBL if share > 0.95 else IdKind.SYMBOL if share < 0.05 else IdKind.MIXED
-    organism = _organism_of_ensembl(parts[0].dropna()) if share > 0.5 else _organism_of_symbols(ids[~is_ensembl])
+    organism = organism_of(ids) if share > 0.5 else _organism_of_symbols(ids[~is_ensembl])
     plain = pd.Series(strip_versions(ids)).str.upper()
     clashes = ids[plain.duplicated()]
     n_versioned = int(parts[2].notna().sum())
     findings = _findings(data, organism, n_versioned, clashes)
     return GeneReport(len(ids), kind, organism, int(is_ensembl.sum()), n_versioned, tuple(clashes), tuple(findings))
-
-
-def strip_versions(ids: Iterable[str]) -> NDArray[np.str_]:
-    """Ensembl gene ids without version and ``_PAR_Y``, in upper case; everything else as it is. Shape (n_ids,)."""
-    return pd.Series(list(ids), dtype=str).str.replace(ENSEMBL, lambda m: f"{m[1]}{m[2]}".upper(), regex=True).to_numpy(str)
 
 
 def resolve(data: Dataset, table: pd.DataFrame, *, to: Canonical = "ensembl_id") -> NDArray[np.str_]:
@@ -98,22 +93,13 @@ def resolve(data: Dataset, table: pd.DataFrame, *, to: Canonical = "ensembl_id")
     -----
     The column ``ensembl_id`` of ``data.var`` is believed first, then the index, then the column ``symbol``.
     """
-    return _resolve(data, _checked(table), to)
-
-
-def _resolve(data: Dataset, genes: pd.DataFrame, to: Canonical) -> NDArray[np.str_]:
-    """`resolve` by a checked table."""
-    _same_organism(data, genes)
-    book = _book(genes)
-    found = np.full(data.n_genes, "", dtype=object)
+    book = GeneBook.of(table)
+    _same_organism(data, book)
+    found = np.full(data.n_genes, "")
     for ids in (data.var.get("ensembl_id"), data.var.index, data.var.get("symbol")):
         if ids is not None:
-            spelt = pd.Series(strip_versions(ids))
-            for names, spelling in ((book.exact, spelt), (book.folded, spelt.str.upper())):
-                found = np.where(found == "", spelling.map(names).fillna("").to_numpy(object), found)
-    if to == "symbol":
-        found = pd.Series(found).map(genes.set_index("ensembl_id")["symbol"]).fillna("").to_numpy(object)
-    return found.astype(str)
+            found = np.where(found == "", book.ensembl_ids(ids), found)
+    return book.symbols_of(found) if to == "symbol" else found
 
 
 def map_genes(data: Dataset, table: pd.DataFrame, *, to: Canonical = "ensembl_id", keep_unmapped: bool = True) -> Dataset:
@@ -129,15 +115,14 @@ def map_genes(data: Dataset, table: pd.DataFrame, *, to: Canonical = "ensembl_id
     NotApplicable
         If columns must be summed but the values are logged or scaled.
     """
-    genes = _checked(table)
-    known = _resolve(data, genes, to)
+    known = resolve(data, table, to=to)
     unmapped = known == ""
     target = np.where(unmapped, _own_ids(data, to) if keep_unmapped else "", known)
     n_unmapped = int(unmapped.sum())
     fate = "keep their id" if keep_unmapped else "were left out"
     notes = [f"{n_unmapped:,} of {data.n_genes:,} genes are not in the gene table and {fate}."] if n_unmapped else []
     mapped = sum_genes(data, target, notes=notes)
-    by_id = genes.drop_duplicates(to).set_index(to, drop=False)[["ensembl_id", "symbol"]].rename_axis(None)
+    by_id = checked(table).drop_duplicates(to).set_index(to, drop=False)[["ensembl_id", "symbol"]].rename_axis(None)
     var = by_id.reindex(mapped.var.index.rename(None))
     own = pd.Series(var.index, index=var.index)
     named = own if to == "symbol" else own.where(own.str.match(ENSEMBL))
@@ -165,7 +150,7 @@ def to_human(data: Dataset, orthologues: pd.DataFrame) -> Dataset:
     symbols = pd.Series(data.var["symbol"] if "symbol" in data.var else data.var.index).astype(str)
     if (symbols.str.match(ENSEMBL)).mean() > 0.5:
         raise InputError(f"'{data.name}' has Ensembl ids; map_genes(data, table_of_mouse_genes, to='symbol') first")
-    human = symbols.str.upper().map(_one_human_gene(orthologues)).fillna("").to_numpy(str)
+    human = symbols.str.upper().map(human_by_mouse(orthologues)).fillna("").to_numpy(str)
     n_found = int((human != "").sum())
     if not n_found:
         some = ", ".join(symbols[:3])
@@ -279,71 +264,17 @@ class SummedColumns:
         return sparse.vstack([chunk.values for chunk in self.chunks()], format="csr")
 
 
-@dataclass(frozen=True)
-class _Book:
-    exact: Mapping[str, str]
-    folded: Mapping[str, str]
-    """Upper-case symbols and synonyms, those that mean one gene only."""
-
-
-def _checked(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a gene table that have an Ensembl id, lowest first, without versions."""
-    if not {"ensembl_id", "symbol"} <= set(table.columns):
-        raise InputError(f"a gene table needs the columns ensembl_id and symbol; this one has {list(table.columns)}")
-    genes = table.fillna("").astype(str)
-    genes = genes.assign(ensembl_id=strip_versions(genes["ensembl_id"])).sort_values("ensembl_id", kind="stable")
-    return genes[genes["ensembl_id"] != ""].drop_duplicates("ensembl_id")
-
-
 def _own_ids(data: Dataset, to: Canonical) -> NDArray[np.str_]:
     """What the data themselves call each gene, in the wanted kind of id where they have it. Shape (n_genes,)."""
     index = strip_versions(data.var.index)
     return np.where(data.var[to] == "", index, strip_versions(data.var[to])) if to in data.var else index
 
 
-def _same_organism(data: Dataset, genes: pd.DataFrame) -> None:
-    of_table = _organism_of_ensembl(genes["ensembl_id"][:100].str.extract(ENSEMBL)[0].dropna())
+def _same_organism(data: Dataset, book: GeneBook) -> None:
     of_data = data.organism if data.organism != "unknown" else identify(data).organism
-    if "unknown" not in (of_data, of_table) and of_data != of_table:
-        how = f"take the {of_data} table, go through orthologues (to_human), or declare organism='{of_table}' if the data are that"
-        raise InputError(f"'{data.name}' has {of_data} genes, the gene table is {of_table}; {how}")
-
-
-def _book(genes: pd.DataFrame) -> _Book:
-    """Every spelling that a checked table knows -> Ensembl id."""
-    own = dict(zip(genes["ensembl_id"], genes["ensembl_id"], strict=True))
-    symbols = genes[genes["symbol"] != ""].drop_duplicates("symbol")
-    exact = {**dict(zip(symbols["symbol"], symbols["ensembl_id"], strict=True)), **own}
-    folded = _unambiguous(symbols["symbol"], symbols["ensembl_id"])
-    if "synonyms" in genes:
-        split = genes.assign(synonym=genes["synonyms"].str.split("|")).explode("synonym")
-        split = split[split["synonym"] != ""]
-        folded = {**_unambiguous(split["synonym"], split["ensembl_id"]), **folded}
-    return _Book(exact, folded)
-
-
-def _unambiguous(names: pd.Series, ids: pd.Series) -> dict[str, str]:
-    pairs = pd.DataFrame({"name": names.str.upper(), "id": ids}).drop_duplicates()
-    pairs = pairs[~pairs["name"].duplicated(keep=False)]
-    return dict(zip(pairs["name"], pairs["id"], strict=True))
-
-
-def _one_human_gene(orthologues: pd.DataFrame) -> dict[str, str]:
-    """Upper-case mouse symbol -> the one human symbol it stands for."""
-    if not {"human_symbol", "mouse_symbol"} <= set(orthologues.columns):
-        raise InputError(f"orthologues need the columns human_symbol and mouse_symbol; there are {list(orthologues.columns)}")
-    pairs = orthologues[["human_symbol", "mouse_symbol"]].dropna().astype(str).drop_duplicates()
-    pairs = pairs.assign(mouse=pairs["mouse_symbol"].str.upper())
-    namesakes = pairs[pairs["mouse"] == pairs["human_symbol"].str.upper()]
-    single = pairs[~pairs["mouse"].duplicated(keep=False)]
-    return {**dict(zip(single["mouse"], single["human_symbol"])), **dict(zip(namesakes["mouse"], namesakes["human_symbol"]))}
-
-
-def _organism_of_ensembl(prefixes: pd.Series) -> str:
-    if prefixes.empty:
-        return "unknown"
-    most = prefixes.str.upper().mode()[0]
-    return ORGANISMS.get(most, f"Ensembl {most}")
+    if "unknown" not in (of_data, book.organism) and of_data != book.organism:
+        how = f"take the {of_data} table, go through orthologues (to_human), or declare organism='{book.organism}' if the data are that"
+        raise InputError(f"'{data.name}' has {of_data} genes, the gene table is {book.organism}; {how}")
 
 
 def _organism_of_symbols(symbols: pd.Series) -> str:

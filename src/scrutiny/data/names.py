@@ -8,7 +8,7 @@ import pandas as pd
 
 from scrutiny.core.errors import InputError
 
-from .genes import ENSEMBL, strip_versions
+from .genebook import ENSEMBL, strip_versions
 
 SYMBOL_COLUMNS = ("symbol", "symbols", "gene_symbol", "gene_symbols", "feature_name", "gene_name", "gene_names", "gene_short_name", "gene")
 ENSEMBL_COLUMNS = ("ensembl_id", "gene_ids", "gene_id", "ensembl", "ensembl_ids", "feature_id", "accession", "ensembl_gene_id", "id")
