@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from .errors import ContractError, Misaligned
 
+BLOCK = 4096
+"""Cells handed to a writer at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class CellEmbedding:
@@ -17,6 +21,14 @@ class CellEmbedding:
 
     values: NDArray[np.float32]
     cell_ids: NDArray[np.str_]
+
+    @property
+    def n_dims(self) -> int:
+        return int(self.values.shape[1])
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """The values in order, `BLOCK` cells at a time: for writers that need not hold all of them."""
+        return (self.values[start : start + BLOCK] for start in range(0, len(self.values), BLOCK))
 
     def aligned_to(self, cell_ids: NDArray[np.str_]) -> CellEmbedding:
         """The same vectors in the asked order, as C-contiguous float32.
@@ -46,6 +58,15 @@ class CellEmbedding:
             missing = f"{int((where < 0).sum())} of the asked cells are missing {lacking}"
             raise Misaligned(f"the embedding has {len(index)} cells, {len(cell_ids)} were asked for; {missing}")
         return CellEmbedding(np.ascontiguousarray(values[where]), np.asarray(cell_ids))
+
+    def of_cells(self, cell_ids: NDArray[np.str_]) -> CellEmbedding:
+        """The vectors of some of the cells, in the asked order. Raises Misaligned if one is not there."""
+        if np.array_equal(self.cell_ids, cell_ids):
+            return self
+        where = pd.Index(self.cell_ids).get_indexer(pd.Index(cell_ids))
+        if (where < 0).any():
+            raise Misaligned(f"the embedding lacks {int((where < 0).sum())} of the asked cells, e.g. '{cell_ids[where < 0][0]}'")
+        return CellEmbedding(self.values[where], np.asarray(cell_ids))
 
 
 @dataclass(frozen=True, eq=False)

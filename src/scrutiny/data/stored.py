@@ -68,9 +68,10 @@ class Stored:
         """One canonical CSR float32 block per run of rows; the file is open while this iterates."""
         with opened(self.path) as root:
             node = root[self.key]
-            starts = np.asarray(node["indptr"][:]) if self.layout == "by cell" else None
+            first, last = min((run.start for run in runs), default=0), max((run.stop for run in runs), default=0)
+            starts = np.asarray(node["indptr"][first : last + 1]) if self.layout == "by cell" else None
             for run in runs:
-                yield canonical(self._read(node, run, starts))
+                yield canonical(self._read(node, run, starts, first))
 
     def row_sizes(self) -> NDArray[np.int64]:
         """Entries stored per cell (n_cells,); for a dense layout that is the number of genes."""
@@ -101,14 +102,15 @@ class Stored:
         runs = [Run(start, min(start + step, self.shape[0])) for start in range(0, self.shape[0], step)]
         return sparse.vstack(list(self.blocks(runs)) or [sparse.csr_matrix(self.shape, dtype=np.float32)], format="csr")
 
-    def _read(self, node: Any, run: Run, starts: NDArray[np.integer] | None) -> sparse.csr_matrix:
+    def _read(self, node: Any, run: Run, starts: NDArray[np.integer] | None, first: int) -> sparse.csr_matrix:
+        """A block; ``starts`` says where the entries of the rows from ``first`` on begin."""
         if self.layout == "dense":
             return sparse.csr_matrix(np.asarray(node[run.start : run.stop], dtype=np.float32))
         if self.layout == "dense, genes first":
             return sparse.csr_matrix(np.asarray(node[:, run.start : run.stop], dtype=np.float32).T)
         if starts is None:
             raise ValueError("rows of a matrix that is stored by gene cannot be read alone; use `load`")
-        indptr = starts[run.start : run.stop + 1]
+        indptr = starts[run.start - first : run.stop - first + 1]
         entries = slice(int(indptr[0]), int(indptr[-1]))
         indices = self._checked(np.asarray(node["indices"][entries]), self.shape[1])
         data = np.asarray(node["data"][entries], dtype=np.float32)

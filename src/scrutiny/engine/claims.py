@@ -60,8 +60,9 @@ class ProcessDied(ScrutinyError):
     """The work ended the process that did it `DEATHS` times."""
 
     def __init__(self, ends: list[str]) -> None:
-        how = "; ".join(dict.fromkeys(end for end in ends if end)) or "how is not known"
-        super().__init__(f"it ended the process that ran it {len(ends)} times ({how}), so it is not tried again unless asked for (--retry)")
+        self.how = "; ".join(dict.fromkeys(end for end in ends if end)) or "how is not known"
+        times = f"{len(ends)} times ({self.how})"
+        super().__init__(f"it ended the process that ran it {times}, so it is not tried again unless asked for (--retry)")
 
 
 class Claims:
@@ -101,6 +102,10 @@ class Claims:
         """Who else is at this work, in words; '' if nobody is."""
         return _holder(self._markers(key), besides)
 
+    def anyone(self, *, besides: Owner) -> str:
+        """Who else is at anything here, in words; '' if nobody is."""
+        return _holder(sorted(self.folder.glob("*")), besides)
+
     def blame(self, marker: Path, how: str) -> None:
         """Write onto a marker how the process that held it ended."""
         if owner := _read(marker).owner:
@@ -115,6 +120,12 @@ class Claims:
         """Take back everything that an owner still holds; deaths that were blamed on the work stay."""
         for marker in self.folder.glob("*"):
             if _read(marker) == _Marker(owner, ""):
+                self.withdraw(marker)
+
+    def forget_dead(self) -> None:
+        """Remove the markers of processes that are over, for work that people may kill without meaning that it is deadly."""
+        for marker in self.folder.glob("*"):
+            if not _is_held(marker, _read(marker).owner):
                 self.withdraw(marker)
 
     def finish(self, key: str) -> None:
