@@ -127,3 +127,14 @@ def test_a_checkpoint_in_a_study_file_is_looked_for_beside_it(tmp_path, weights)
     file.write_text(text)
     (chosen,) = read_study_file(file)["methods"]
     assert chosen.options == {"checkpoint": str(weights)}
+
+
+def test_a_method_that_takes_cells_one_by_one_embeds_once_for_all_tasks(cells, store_folder, calls):
+    name = "toy/independent"
+    if name not in METHODS:
+        register_method(type("Independent", (Toy,), {"card": toys.card("independent", independent=True)}))
+    study = Study((cells,), (Chosen(name, {"calls": calls}),), ("cell_types", "label_transfer"))
+    runs = study.run(store_folder, jobs=1).runs()
+    assert [run.status for run in runs] == [Status.OK, Status.OK]
+    assert len({run.output_key for run in runs}) == 1
+    assert len(Path(calls).read_text().splitlines()) == 1

@@ -147,14 +147,16 @@ class _Performance:
 
     def _embedded(self, problem: Problem, view: Dataset) -> _Embedded:
         """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""
-        asked = request(Chosen(self.job.method, self.job.options), self.job.seed, problem, view)
+        blind = view.hide("label")
+        posed = Problem(blind, blind, {}) if self._card().independent else problem  # so that all tasks share one embedding
+        asked = request(Chosen(self.job.method, self.job.options), self.job.seed, posed, view)
         key = asked.key
         if key not in self.embedded:
             self.embedded[key] = self._find_or_make(asked, key)
         found = self.embedded[key]
         if isinstance(found, Exception):
             raise found
-        return found
+        return found._replace(output=found.output.of_cells(problem.query.cell_ids))
 
     def _find_or_make(self, asked: Request, key: str) -> _Embedded | Exception:
         try:

@@ -88,7 +88,8 @@ class Planned:
     chosen: Chosen = field(repr=False)
     facts: Mapping[str, Any] = field(repr=False)
     card: MethodCard = field(repr=False)
-    has_split: bool
+    has_own_output: bool
+    """The method is fitted and asked anew for this task; other tasks share one output."""
 
     @property
     def kind(self) -> str:
@@ -173,7 +174,8 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in _seeds(grid, card):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
-                yield Planned(spec, state, found or "", chosen, {**facts, **method_facts(method, data)}, card, not task.query_visible)
+                has_own_output = not (task.query_visible or card.independent)
+                yield Planned(spec, state, found or "", chosen, {**facts, **method_facts(method, data)}, card, has_own_output)
 
 
 def _seeds(grid: Grid, card: MethodCard) -> tuple[int, ...]:
@@ -258,8 +260,7 @@ def _by_output(runs: Iterable[Planned]) -> list[list[Planned]]:
 
 
 def _seconds_to_embed(group: list[Planned]) -> float:
-    """Tasks without a split share one output, those with a split fit on cells of their own."""
-    return group[0].seconds_to_embed * len({run.spec.task if run.has_split else "" for run in group})
+    return group[0].seconds_to_embed * len({run.spec.task if run.has_own_output else "" for run in group})
 
 
 def _seconds(group: list[Planned]) -> float:

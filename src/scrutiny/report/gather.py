@@ -21,7 +21,7 @@ from .facts import DatasetFacts, dataset_facts
 from .finding import DataCase, Finding, ScoredCase
 from .findings import find
 from .privacy import without_traces
-from .provenance import Cards, cards, exposures
+from .provenance import Cards, Published, cards, exposures, published
 from .recommendation import Recommendation, recommend
 from .verdict import Verdict, verdict
 from .words import AIMS, title
@@ -76,6 +76,12 @@ class Gathered:
     def findings(self) -> list[Finding]:
         scored = [ScoredCase(c, verdict(c, facts), facts) for c in self._asked for facts in [self.facts[c.key.dataset]]]
         return find(scored, [self._data_case(facts) for facts in self.facts.values()])
+
+    @cached_property
+    def published(self) -> list[Published]:
+        """The published models as they ran, data set by data set."""
+        cases = [self._data_case(facts) for facts in self.facts.values()]
+        return [published(m, card, c.facts, c.told[m]) for c in cases for m, card in c.models.items() if card.get("model")]
 
     def _data_case(self, facts: DatasetFacts) -> DataCase:
         own = [c for c in self._asked if c.key.dataset == facts.name]

@@ -109,6 +109,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         tally=Counter(finding.severity for finding in gathered.findings),
         severities=SEVERITIES,
         cards=gathered.cards,
+        published=gathered.published,
         citations=citations(gathered.cards, gathered.facts.values()),
         versions=versions(gathered.runs),
         finished=max((run.finished[:10] for run in gathered.runs), default=""),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from scrutiny.core.scores import Run
 from scrutiny.data.catalog import Exposure, catalog
 
-from .facts import DatasetFacts
+from .facts import UNKNOWN, DatasetFacts
 
 Card = Mapping[str, Any]
 
@@ -59,6 +59,38 @@ def _exposure(model: str, card: Card, dataset: str) -> Exposure:
     if not dataset:
         return Exposure("unknown", "These data are not in the catalogue, so no list can hold them.")
     return Exposure("seen" if dataset in listed else "not listed", "The model's card lists its training data.")
+
+
+class Published(NamedTuple):
+    """A published model as it ran on a data set: texts for a table."""
+
+    model: str
+    dataset: str
+    weights: str
+    licence: str
+    genes: str
+    corpus: str
+
+
+def published(model: str, card: Card, facts: DatasetFacts, told: Mapping[str, Any]) -> Published:
+    """What a reader must know of a model: whose weights, what binds them, how many genes it knew, what it was trained on.
+
+    Parameters
+    ----------
+    told
+        Facts of one of its Runs: ``weights`` and ``genes``.
+    """
+    weights, genes, about = told.get("weights") or {}, told.get("genes") or {}, card.get("model") or {}
+    bound = {False: " (non-commercial)", True: "", None: " (commercial use: nobody says)"}[about.get("commercial")]
+    found, of = genes.get("n_found"), facts.n_genes
+    return Published(
+        model,
+        facts.name,
+        f"{weights.get('origin', UNKNOWN)}, key {weights.get('key', UNKNOWN)}",
+        f"{about.get('weights_licence') or UNKNOWN}{bound}",
+        f"{found:,} of {of:,}" if found is not None and of else UNKNOWN,
+        str(about.get("corpus") or UNKNOWN),
+    )
 
 
 def versions(runs: Iterable[Run]) -> dict[str, str]:
