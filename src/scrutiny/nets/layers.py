@@ -74,14 +74,14 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
         """(N, D) -> (N, D)."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, -1).unbind(1)  # (N, H, E) each
+        q, k, v = self.qkv(x).unflatten(1, (3, self.n_heads, -1)).unbind(1)  # (N, H, E) each
         return self.out(attend(q, k, v, lengths).flatten(1))
 
     def first(self, x: Tensor, batch: Batch) -> Tensor:
         """What `forward` gives for the first token of each cell, without computing the others: (N, D) -> (B, D)."""
         d = x.shape[1]
-        q = F.linear(x[batch.start], self.qkv.weight[:d], self.qkv.bias[:d]).view(batch.n_cells, self.n_heads, -1)  # (B, H, E)
-        k, v = F.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).view(len(x), 2, self.n_heads, -1).unbind(1)  # (N, H, E) each
+        q = F.linear(x[batch.start], self.qkv.weight[:d], self.qkv.bias[:d]).unflatten(1, (self.n_heads, -1))  # (B, H, E)
+        k, v = F.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).unflatten(1, (2, self.n_heads, -1)).unbind(1)  # (N, H, E) each
         return self.out(attend(q, k, v, [1] * batch.n_cells, batch.lengths).flatten(1))
 
 

@@ -1,4 +1,6 @@
-"""Contracts that plugin authors run on their own methods, metrics, tasks and stores."""
+"""Contracts that plugin authors run on their own methods, metrics, tasks, stores and nets."""
+
+from typing import Any
 
 from .checks import CheckResult, Outcome
 from .embedder import check_embedder
@@ -7,4 +9,13 @@ from .parametrize import parametrize_with_checks
 from .store import check_store
 from .task import check_task
 
-__all__ = ["CheckResult", "Outcome", "check_embedder", "check_metric", "check_store", "check_task", "parametrize_with_checks"]
+__all__ = ["CheckResult", "Outcome", "check_embedder", "check_metric", "check_net", "check_store", "check_task", "parametrize_with_checks"]
+
+
+def __getattr__(name: str) -> Any:
+    """`check_net` is loaded on first use: it needs PyTorch, which the others do without."""
+    if name != "check_net":
+        raise AttributeError(f"module 'scrutiny.testing' has no attribute '{name}'")
+    from .net import check_net
+
+    return check_net
