@@ -67,12 +67,11 @@ class GeneBook:
 
     def ensembl_ids(self, names: Iterable[str]) -> NDArray[np.str_]:
         """Ensembl id of every name (n_names,), '' where the table knows none: as spelt first, then without case and as synonyms."""
-        spelt = pd.Series(strip_versions(names), dtype=object)
-        return spelt.map(self.exact).fillna(spelt.str.upper().map(self.folded)).fillna("").to_numpy(str)
+        return np.array([self.exact.get(name) or self.folded.get(name.upper(), "") for name in strip_versions(names)], dtype=str)
 
     def symbols_of(self, ensembl_ids: Iterable[str]) -> NDArray[np.str_]:
         """Symbol of every Ensembl id (n_ids,), '' where the table has none."""
-        return pd.Series(list(ensembl_ids), dtype=object).map(self.symbols).fillna("").to_numpy(str)
+        return np.array([self.symbols.get(id, "") for id in ensembl_ids], dtype=str)
 
 
 def checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from scrutiny.core.errors import InputError
+from scrutiny.core.errors import InputError, NotApplicable
 
 from .download import Remote, cache_folder, download
+from .genebook import GeneBook, human_by_mouse
 
 _CELLXGENE = (
     "https://raw.githubusercontent.com/chanzuckerberg/single-cell-curation/65b419f55c403ab6809874a56e48fc1406c14148/"
@@ -67,6 +71,66 @@ def orthologues(source: str | Path = "orthologues", *, cache: Path | None = None
     """
     pairs = _with(_read(_path(source, cache), headerless=["human_symbol", "mouse_symbol"]), {"human_symbol", "mouse_symbol"}, source)
     return pairs[(pairs["human_symbol"] != "") & (pairs["mouse_symbol"] != "")]
+
+
+@dataclass(frozen=True)
+class GeneTables:
+    """The tables that gene ids are translated by, read when one is needed.
+
+    Attributes
+    ----------
+    genes
+        Sources as `gene_table` takes them, joined by commas, one for each organism; for an organism that has none, the official table.
+    pairs
+        Source as `orthologues` takes it; '' for the official one.
+    """
+
+    genes: str = ""
+    pairs: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that was named, in a fixed order."""
+        return tuple(sorted(filter(None, (*self.genes.split(","), self.pairs))))
+
+    def named(self, organism: str) -> GeneBook | None:
+        """The table of these genes that was named, if one was. Raises InputError if a table that was named cannot be read."""
+        books = (_book(source, _version(source)) for source in self.genes.split(",") if source)
+        return next((book for book in books if book.organism == organism), None)
+
+    def official(self, organism: str) -> GeneBook:
+        """The official table of these genes, downloaded on first use. Raises NotApplicable if it is not to be had."""
+        return _book(organism, _official(organism, "genes"))
+
+    def human_by_mouse(self) -> Mapping[str, str]:
+        """As `genebook.human_by_mouse`. Raises InputError for a table that was named, NotApplicable for the official one."""
+        return _pairs(self.pairs, _version(self.pairs)) if self.pairs else _pairs("orthologues", _official("orthologues", "orthologues"))
+
+
+Version = tuple[str, int]
+"""A file and when it was last changed: what is read from it is kept as long as both stay."""
+
+
+def _official(name: str, option: str) -> Version:
+    try:
+        return _version(name)
+    except InputError as error:
+        raise NotApplicable(f"a table is needed to translate the ids ({error}); name one with the option {option}=FILE") from error
+
+
+def _version(source: str) -> Version:
+    path = _path(source, None)
+    return str(path.resolve()), path.stat().st_mtime_ns
+
+
+@cache
+def _book(source: str, version: Version) -> GeneBook:
+    return GeneBook.of(gene_table(source))
+
+
+@cache
+def _pairs(source: str, version: Version) -> Mapping[str, str]:
+    return human_by_mouse(orthologues(source))
 
 
 def _path(source: str | Path, cache: Path | None) -> Path:

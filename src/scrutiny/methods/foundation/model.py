@@ -6,17 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding
-from scrutiny.nets.folder import Folder
+from scrutiny.data.checkpoints import located
+from scrutiny.data.genetables import GeneTables
+from scrutiny.nets.folder import Folder, digest_of_file
 from scrutiny.nets.inference import Runner, device_of
 from scrutiny.nets.initial import randomise
 from scrutiny.nets.tokens import Batch, Tokens
@@ -25,6 +30,7 @@ from scrutiny.nets.weights import NameMap, build, load
 from .genes import MIN_GENES, Counts, Matched, Order, Vocabulary, match
 
 Compat = Literal["alone", "official"]
+HUMAN = frozenset({"human"})
 SEEDS = 3
 """Seeds of a study where a draw is part of the method."""
 CELLS_PER_CHUNK = 2_048
@@ -44,7 +50,7 @@ class Foundation(ABC):
     Parameters
     ----------
     checkpoint
-        Folder with the official files; by default the one that ``scrutiny models fetch`` made.
+        Folder with the official files, or the name of a fetched checkpoint; by default the one that ``scrutiny models fetch`` made.
     compat
         "alone": every cell as if it were alone, draws by (seed, cell id). "official": also what depends on the other cells of a batch
         and on one stream of random numbers, as in the official code.
@@ -52,11 +58,16 @@ class Foundation(ABC):
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision
         "float32" or "bfloat16".
+    genes
+        Gene tables for the translation of ids, joined by commas: files, "human", "mouse" or "hgnc" (see `GeneTables`). Without one the
+        official tables are fetched where the ids of the data are not of the kind that the model knows.
+    orthologues
+        A table of human and mouse orthologues, for mouse cells and a model that knows human genes only.
     """
 
     card: ClassVar[MethodCard]
-    outside_key: ClassVar[frozenset[str]] = frozenset({"checkpoint", "device"})
-    """Options that say where, not what: the key of an output has the content of the weights in their place."""
+    outside_key: ClassVar[frozenset[str]] = frozenset({"checkpoint", "device", "genes", "orthologues"})
+    """Options that say where, not what: the key of an output has the content of weights and tables in their place."""
     names: ClassVar[NameMap]
     min_genes: ClassVar[int] = MIN_GENES
     order: Order = "vocabulary"
@@ -64,13 +75,29 @@ class Foundation(ABC):
     cells_per_batch: int | None = None
     """Set where ``compat="official"`` couples the cells of a batch."""
 
-    def __init__(self, checkpoint: str = "", *, compat: Compat = "alone", device: str = "auto", precision: str = "float32") -> None:
+    _last_match: tuple[pd.DataFrame, str, Matched] | None = None
+
+    def __init__(
+        self,
+        checkpoint: str = "",
+        *,
+        compat: Compat = "alone",
+        device: str = "auto",
+        precision: str = "float32",
+        genes: str = "",
+        orthologues: str = "",
+    ) -> None:
         if compat not in ("alone", "official"):
             raise InputError(f"compat is '{compat}'; expected 'alone' or 'official'")
         self.checkpoint, self.compat, self.device, self.precision = checkpoint, compat, device, precision
+        self.tables = GeneTables(genes, orthologues)
         self.seed = 0
+        card = type(self).card
+        if card.organisms == HUMAN:
+            card = replace(card, organisms=HUMAN | {"mouse"})  # by way of orthologues
         if compat == "official":
-            self.card = replace(type(self).card, independent=False)  # type: ignore[misc]
+            card = replace(card, independent=False)
+        self.card = card  # type: ignore[misc]
 
     # What a family says of itself ------------------------------------------------------------------------------------------------
 
@@ -98,9 +125,7 @@ class Foundation(ABC):
 
     @cached_property
     def folder(self) -> Folder:
-        if not self.checkpoint:
-            raise NotApplicable(f"{self.card.name} needs its weights: name a folder of the official files with --checkpoint")
-        return Folder(self.checkpoint)
+        return Folder(located(self.card.twin_of or self.card.name, self.checkpoint))
 
     @cached_property
     def files(self) -> Any:
@@ -120,14 +145,28 @@ class Foundation(ABC):
     def weights_key(self) -> str:
         """Key of the content of all files that the vectors depend on."""
         self.files, self.tensors(self.folder)  # noqa: B018 - reading them tells which they are
-        return self.folder.key
+        return self.content_key
+
+    @property
+    def content_key(self) -> str:
+        """Key of the content of the files read so far, and of the gene tables that were named."""
+        tables = [digest_of_file(Path(source)) if Path(source).is_file() else source for source in self.tables.sources]
+        return digest_of_json([self.folder.key, *tables]) if tables else self.folder.key
 
     def check_applies(self, data: Dataset) -> None:
         """Raise NotApplicable if the weights are not there or the model knows too few genes of the data."""
         self.match(data)
 
     def match(self, data: Dataset) -> Matched:
-        return match(data, self.files.vocabulary, order=self.order, min_genes=self.min_genes)
+        """The genes of the data that the model knows; remembered, since plan, fit and embed ask for the same ones."""
+        if self._last_match is None or self._last_match[0] is not data.var or self._last_match[1] != data.organism:
+            found = match(data, self.files.vocabulary, order=self.order, min_genes=self.min_genes, tables=self.tables)
+            self._last_match = (data.var, data.organism, found)
+        return self._last_match[2]
+
+    def facts(self, data: Dataset) -> dict[str, Any]:
+        """What a report must know of a Run: which genes the model found, and how. Raises NotApplicable if they are too few."""
+        return {"genes": self.match(data).facts}
 
     def fit(self, train: Dataset, *, seed: int) -> Self:
         """Nothing is learnt: the weights are loaded."""
@@ -160,8 +199,8 @@ class Foundation(ABC):
         return torch.cuda.get_device_name(device) if device.type == "cuda" else "" if device.type == "cpu" else device.type
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the weights: they are read again where they are needed."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("net", "folder", "files")}
+        """Without the weights and what is quickly made again."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("net", "folder", "files", "_last_match")}
 
 
 class EmbedsGenes(Protocol):
@@ -180,7 +219,7 @@ class Untrained:
     @cached_property
     def weights_key(self: Any) -> str:
         self.files  # noqa: B018 - reading them tells which they are
-        return self.folder.key
+        return self.content_key
 
     def embed(self: Any, query: Dataset, *, truth: Any = None) -> CellEmbedding:
         """``truth`` is shown to every control; this one does not look."""
