@@ -30,6 +30,9 @@ TIMEOUT = (10, 60)
 PAUSE = 1.0
 """Seconds before a transfer that was cut goes on."""
 
+OTHERWISE = "or name a folder that holds it with --data-folder FOLDER"
+"""What else can be done where a data set cannot be downloaded."""
+
 Report = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes of the whole file (None where the server does not say)."""
 
@@ -51,11 +54,11 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("scrutiny") / "data"
 
 
-def download(remote: Remote, folder: Path, *, progress: bool = False) -> Path:
+def download(remote: Remote, folder: Path, *, progress: bool = False, otherwise: str = OTHERWISE) -> Path:
     """The file in ``folder``: as it lies there if its checksum holds, otherwise downloaded.
 
     Beside it lies ``NAME.sha256`` in the format of ``sha256sum``, written on first use. A download that was cut stays as
-    ``NAME.part`` and is continued by the next call, in any process.
+    ``NAME.part`` and is continued by the next call, in any process. ``otherwise`` ends the message if there is no connection.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def download(remote: Remote, folder: Path, *, progress: bool = False) -> Path:
             if not record.exists():
                 write_whole(record, lambda part: part.write_text(f"{pooch.file_hash(str(target))}  {remote.name}\n"))
     except requests.RequestException as error:
-        raise InputError(_unreachable(remote, target, error)) from error
+        raise InputError(_unreachable(remote, target, error, otherwise)) from error
     except ValueError as error:  # pooch's word for a checksum that differs
         raise InputError(_differs(remote, target, str(error))) from error
     except OSError as error:
@@ -190,14 +193,11 @@ def _recorded(record: Path) -> str | None:
     return record.read_text().split()[0] if record.exists() else None
 
 
-def _unreachable(remote: Remote, target: Path, error: Exception) -> str:
+def _unreachable(remote: Remote, target: Path, error: Exception, otherwise: str) -> str:
     answer = getattr(error, "response", None)
     what = f"the server answered {answer.status_code}" if answer is not None else f"there is no connection ({type(error).__name__})"
     kept = " What has arrived is kept; run again to go on." if target.with_name(f"{target.name}.part").exists() else ""
-    return (
-        f"cannot download {remote.url}: {what}.{kept} Or download it by hand and put it there as {target}, "
-        "or name a folder that holds it with --data-folder FOLDER"
-    )
+    return f"cannot download {remote.url}: {what}.{kept} Or download it by hand and put it there as {target}, {otherwise}"
 
 
 def _differs(remote: Remote, target: Path, detail: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
-from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding
 from scrutiny.data.checkpoints import located
