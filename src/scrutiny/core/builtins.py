@@ -15,6 +15,8 @@ METHODS: dict[str, str] = {
     "precomputed": "scrutiny.methods.precomputed:Precomputed",
     "geneformer": "scrutiny.methods.foundation.geneformer:Geneformer",
     "control/untrained_geneformer": "scrutiny.methods.foundation.geneformer:UntrainedGeneformer",
+    "scgpt": "scrutiny.methods.foundation.scgpt:Scgpt",
+    "control/untrained_scgpt": "scrutiny.methods.foundation.scgpt:UntrainedScgpt",
     "control/shuffle": "scrutiny.methods.controls:Shuffle",
     "control/shuffle_within_label": "scrutiny.methods.controls:ShuffleWithinLabel",
     "control/random_projection": "scrutiny.methods.controls:RandomProjection",

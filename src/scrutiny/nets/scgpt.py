@@ -65,6 +65,11 @@ class ScgptConfig:
     n_domains: int = 0
     affine: bool = False
 
+    @property
+    def n_known_batches(self) -> int:
+        """Batches of fine-tuning that any part of the model tells apart."""
+        return max(self.n_domains, self.n_batches)
+
     @classmethod
     def from_files(cls, args: Mapping[str, Any], words: Mapping[str, int], shapes: Mapping[str, Shape], source: str) -> ScgptConfig:
         """From ``args.json``, the vocabulary, and the shapes of the tensors by official name (none: a pretrained model is meant).

@@ -106,15 +106,15 @@ class Scgpt(Foundation):
             tokens="nonzero genes, each with its bin of 50 quantiles within the cell; <cls> first",
             vocabulary="60,694 human gene symbols",
             context=1200,
-            corpus="33 million normal human cells of the CELLxGENE Census of May 2023; organ variants: 13.2 million of brain, 10.3 of blood, "
-            "2.1 of lung, 1.8 of heart, 0.8 of kidney, 5.7 of cancers",
+            corpus="33 million normal human cells of the CELLxGENE Census of May 2023; organ variants: 13.2 million of brain, 10.3 of "
+            "blood, 2.1 of lung, 1.8 of heart, 0.8 of kidney, 5.7 of cancers",
             code_licence="MIT",
             weights_licence="none of their own; linked from the MIT-licensed repository",
             commercial=None,
             source="Google Drive folders linked from https://github.com/bowang-lab/scGPT#pretrained-scgpt-model-zoo",
             embedding="last layer, <cls>, length 1; options: layer, pooling, normalise, binning, max_length",
-            unconfirmed="The names in the published best_model.pt are known from loader logs and the official code, not from the file: that "
-            "it loads strictly would confirm them. Official runs on a GPU use float16 and differ by about 1e-3.",
+            unconfirmed="The names in the published best_model.pt are known from loader logs and the official code, not from the file: "
+            "that it loads strictly would confirm them. Official runs on a GPU use float16 and differ by about 1e-3.",
         ),
     )
     names = SCGPT_NAMES
@@ -151,8 +151,8 @@ class Scgpt(Foundation):
         config = ScgptConfig.from_files(read_dictionary(args_file), words, shapes, str(args_file))
         if not -config.nlayers <= self.layer <= 0:
             raise InputError(f"layer is {self.layer}; expected 0 (last), -1 (second to last) and so on to {-config.nlayers}")
-        if self.domain is not None and not 0 <= self.domain < max(config.n_domains, config.n_batches):
-            raise InputError(f"domain is {self.domain}; this checkpoint knows {max(config.n_domains, config.n_batches)} batches, counted from 0")
+        if self.domain is not None and not 0 <= self.domain < config.n_known_batches:
+            raise InputError(f"domain is {self.domain}; this checkpoint knows {config.n_known_batches} batches, counted from 0")
         _check_domain(self.domain, config.n_domains)
         genes = [word for word in words if not word.startswith("<")]
         tokens = np.array([words[gene] for gene in genes], dtype=np.int64)
@@ -250,7 +250,7 @@ class Scgpt(Foundation):
         if head not in ("context", "cell"):
             raise InputError(f"head is '{head}'; expected context or cell")
         config: ScgptConfig = self.files.config
-        _check_domain(self.domain, max(config.n_domains, config.n_batches))
+        _check_domain(self.domain, config.n_known_batches)
         if head == "context":
             return self.net.predict_in_context
         if not config.cell_head:
