@@ -104,8 +104,10 @@ class Geneformer(Foundation):
         compat: Compat = "alone",
         device: str = "auto",
         precision: str = "float32",
+        genes: str = "",
+        orthologues: str = "",
     ) -> None:
-        super().__init__(checkpoint, compat=compat, device=device, precision=precision)
+        super().__init__(checkpoint, compat=compat, device=device, precision=precision, genes=genes, orthologues=orthologues)
         if layer > 0:
             raise InputError(f"layer is {layer}; expected 0 (last), -1 (second to last) and so on")
         if pooling not in ("auto", "cls", "mean"):
