@@ -133,6 +133,7 @@ class Foundation(ABC):
 
     @cached_property
     def net(self) -> nn.Module:
+        self.files  # noqa: B018 - read here, since within `build` tensors have no storage
         net = build(self.make_net)
         self.fill(net)
         return net.to(device_of(self.device))
