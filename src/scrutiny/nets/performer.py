@@ -46,10 +46,12 @@ def favor(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, lengths: Sequence
     """
     with torch.autocast(q.device.type, enabled=False):
         w = projection.float() * projection.shape[1] ** -0.25
-        cells = list(zip(q.float().split(list(lengths)), k.float().split(list(lengths)), v.float().split(list(lengths)), strict=True))
-        sums = [_sum_keys(key, value, w) if len(key) else None for _, key, value in cells]
-        top = torch.stack([s.top for s in sums if s is not None]).amax() if coupled else None
-        parts = [_ask(query, s if top is None else _shifted(s, top), w) for (query, _, _), s in zip(cells, sums, strict=True) if s]
+        cells = [cell for cell in zip(*(x.float().split(list(lengths)) for x in (q, k, v)), strict=True) if len(cell[0])]
+        sums = [_sum_keys(keys, values, w) for _, keys, values in cells]
+        if coupled and sums:
+            top = torch.stack([of_cell.top for of_cell in sums]).amax()
+            sums = [_shifted(of_cell, top) for of_cell in sums]
+        parts = [_ask(queries, of_cell, w) for (queries, _, _), of_cell in zip(cells, sums, strict=True)]
         return torch.cat(parts) if parts else torch.empty_like(q)
 
 
@@ -118,7 +120,7 @@ class FavorAttention(nn.Module):
 
     def forward(self, x: Tensor, lengths: Sequence[int], *, coupled: bool = False) -> Tensor:
         """(N, D) -> (N, D)."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, -1).unbind(1)  # (N, H, E) each
+        q, k, v = self.qkv(x).unflatten(1, (3, self.n_heads, -1)).unbind(1)  # (N, H, E) each
         return self.out(favor(q, k, v, self.projection, lengths, coupled=coupled).flatten(1))
 
 
