@@ -19,7 +19,7 @@ from functools import cache as remembered
 from importlib.resources import files as package_files
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 from filelock import FileLock
@@ -139,6 +139,26 @@ def manifest(folder: Path) -> dict[str, dict[str, Any]]:
         return json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
     except (OSError, ValueError, KeyError):
         return {}
+
+
+class Origin(NamedTuple):
+    """Where the weights in a folder come from, in words, and whether they are sure to be the published ones."""
+
+    text: str
+    published: bool
+
+
+def origin(folder: Path) -> Origin:
+    """What the manifest of a folder says of where its files come from; without one nobody knows."""
+    try:
+        name = json.loads((folder / MANIFEST).read_text("utf-8"))["checkpoint"]
+    except (OSError, ValueError, KeyError):
+        name = ""
+    if name not in checkpoints() or not is_whole(folder):
+        return Origin("a local folder", False)
+    if any(not file.sha256 for file in checkpoints()[name].by_hand):
+        return Origin(f"files downloaded by hand as {name}, without a published checksum to compare with", False)
+    return Origin(f"the published files of {name}", True)
 
 
 def fetched_folder(name: str) -> Path | None:

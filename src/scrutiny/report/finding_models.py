@@ -14,15 +14,16 @@ FEW_GENES = 0.5
 
 def unconfirmed_weights(case: DataCase) -> Iterator[Finding]:
     """SCR018: weights that nobody can say to be the published ones."""
-    for model, told in _told(case, "weights"):
-        if not told.get("published"):
-            yield Finding(
-                "SCR018",
-                "caution",
-                f"The weights of {model} are not known to be the published ones",
-                f"They came from {told.get('origin', 'an unknown place')} (key {told.get('key', 'unknown')}).",
-                f"Read the scores as those of these weights, not of {told.get('title') or model} as published, unless you know better.",
-            )
+    others = {model: told for model, told in _told(case, "weights") if not told.get("published")}
+    if others:
+        places = (f"{model}: {told.get('origin', 'an unknown place')}, key {told.get('key', 'unknown')}" for model, told in others.items())
+        yield Finding(
+            "SCR018",
+            "caution",
+            f"The weights of {listing(list(others))} are not known to be the published ones",
+            f"{'; '.join(places)}.",
+            "Read these scores as those of these very weights, not of the model as published, unless you know better.",
+        )
 
 
 def bound_weights(case: DataCase) -> Iterator[Finding]:

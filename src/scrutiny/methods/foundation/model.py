@@ -19,7 +19,7 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding
-from scrutiny.data.checkpoints import located
+from scrutiny.data.checkpoints import located, origin
 from scrutiny.data.genetables import GeneTables
 from scrutiny.nets.folder import Folder, digest_of_file
 from scrutiny.nets.inference import Runner, device_of
@@ -166,8 +166,15 @@ class Foundation(ABC):
         return self._last_match[2]
 
     def facts(self, data: Dataset) -> dict[str, Any]:
-        """What a report must know of a Run: which genes the model found, and how. Raises NotApplicable if they are too few."""
-        return {"genes": self.match(data).facts}
+        """What a report must know of a Run: whose weights, and which genes the model found. Raises NotApplicable if they are too few."""
+        return {"genes": self.match(data).facts, "weights": self.weights_facts}
+
+    @property
+    def weights_facts(self) -> dict[str, Any]:
+        """Whose weights they are, as plain values."""
+        found, model = origin(self.folder.path), self.card.model
+        told = {"key": self.weights_key, "origin": found.text, "published": found.published}
+        return {**told, "title": model.title, "licence": model.weights_licence, "commercial": model.commercial} if model else told
 
     def fit(self, train: Dataset, *, seed: int) -> Self:
         """Nothing is learnt: the weights are loaded."""
@@ -212,6 +219,10 @@ class EmbedsGenes(Protocol):
 
 class Untrained:
     """Mixed in before a family: the same architecture, vocabulary and tokens, but random weights drawn by the seed."""
+
+    @property
+    def weights_facts(self: Any) -> dict[str, Any]:
+        return {"key": self.weights_key, "origin": "random numbers", "published": False}
 
     def fill(self: Any, net: nn.Module) -> None:
         self.absent = frozenset()
