@@ -1,15 +1,19 @@
-"""One progress bar per study, with the time left; plain lines where nobody watches."""
+"""One progress bar per study and per embedding, with the time left; plain lines where nobody watches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from scrutiny.engine.conduct import Event
+    from scrutiny.engine.spread import Progress
+
+SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
@@ -49,6 +53,64 @@ def trouble(event: Event) -> str:
     if event.kind in ("died", "waiting"):
         return f"{event.method} on {event.dataset}: {event.reason}"
     return ""
+
+
+@contextmanager
+def cells_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows how far an embedding is, in cells, until the block is left."""
+    speech = _Speech(console)
+    if not console.is_terminal:
+        yield speech.as_lines
+        return
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("embedding"), BarColumn(), TextColumn("{task.fields[told]}", markup=False))
+    with Bars(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("", total=None, told="")
+
+        def show(progress: Progress) -> None:
+            speech.tell_news(progress)
+            bars.update(bar, completed=progress.done, total=progress.total, told=speech.how_far(progress))
+
+        yield show
+
+
+class _Speech:
+    """How far an embedding is, in words."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.begun, self.last_line, self.last_told, self.last_trouble = console, 0.0, 0.0, 0, ""
+
+    def tell_news(self, progress: Progress) -> None:
+        """What was there from before, once; and troubles as they come."""
+        if not self.begun:
+            self.begun = self.last_line = monotonic()
+            if progress.before:
+                self._say(f"{progress.before:,} of {progress.total:,} cells were there from before")
+        if progress.trouble and progress.trouble != self.last_trouble:
+            self.last_trouble = progress.trouble
+            self._say(progress.trouble)
+
+    def as_lines(self, progress: Progress) -> None:
+        self.tell_news(progress)
+        is_last = progress.done == progress.total and self.last_told < progress.total
+        if is_last or monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line, self.last_told = monotonic(), progress.done
+            self._say(self.how_far(progress))
+
+    def how_far(self, progress: Progress) -> str:
+        """Cells, cells per second since this call began, and the time left at that speed."""
+        seconds, fresh = monotonic() - self.begun, progress.done - progress.before
+        told = [f"{progress.done:,} of {progress.total:,} cells"]
+        if fresh:
+            speed = fresh / max(seconds, 1e-3)
+            told += [f"{speed:,.0f} cells/s" if speed >= 10 else f"{speed:.1f} cells/s"]
+            told += [time_left((progress.total - progress.done) / speed)] if progress.done < progress.total else []
+        return ", ".join(told)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def time_left(seconds: float | None) -> str:

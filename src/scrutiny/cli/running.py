@@ -1,4 +1,4 @@
-"""Commands that compute: run, demo, plan, score, embed."""
+"""Commands that compute: run, demo, plan, score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from scrutiny.core.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scrutiny.core.dataset import Dataset
     from scrutiny.engine.embedding import Chosen
     from scrutiny.engine.store import Store
     from scrutiny.engine.study import Study
@@ -159,45 +158,6 @@ def score(
         write_table(table, output)
 
 
-def embed(
-    method: Annotated[str, typer.Argument(help="Name of a method; see 'scrutiny list methods'.")],
-    file: Annotated[Path, typer.Argument(help="The cells.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=".h5ad (a copy with obsm set), .parquet, .csv or .npz.")],
-    batch: Batch = None,
-    layer: Layer = None,
-    key: Annotated[str | None, typer.Option("--key", help="Name in obsm; X_METHOD by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
-) -> None:
-    """Embed all cells of a file with one method, baselines included.
-
-    `scrutiny embed harmony cells.h5ad --batch donor -o with_harmony.h5ad`
-    """
-    from scrutiny.data.propose import propose_roles
-    from scrutiny.data.read import read
-    from scrutiny.engine.embedding import Chosen
-
-    data = read(file, roles={"batch": batch} if batch is not None else {}, layer=layer)
-    if batch is None and (found := propose_roles(data.obs)["batch"]):
-        print(f"the batch is taken from {found[0]}")
-        data = data.with_roles(batch=found[0].column)
-    print(f"wrote {_embed_into(output, data, Chosen(method), source=file, key=key, seed=seed)}")
-
-
-def _embed_into(output: Path, data: Dataset, method: Chosen, *, source: Path, key: str | None = None, seed: int = 0) -> Path:
-    import json
-    from importlib.metadata import version
-
-    from scrutiny.core.registry import METHODS
-    from scrutiny.data.write import write_embedding
-    from scrutiny.engine.once import embed as embed_once
-
-    made = embed_once(data, method.name, options=method.options, seed=seed)
-    card = METHODS.get(method.name).card
-    about = {"method": card.name, "version": card.version, "options": json.dumps(dict(method.options)), "seed": str(seed)}
-    about["made_by"] = f"scrutiny {version('scrutiny')}"
-    return write_embedding(made, output, key=key or f"X_{method.name.replace('/', '_')}", source=source, about=about)
-
-
 def _study(
     file: str,
     label: list[str] | None,
@@ -324,6 +284,7 @@ def _say_notes(study: Study, console: Console) -> None:
 
 def _take_home(study: Study, store: Store, output: Path, console: Console) -> None:
     """Embed all cells of the file with the recommended method and write them into a copy of it."""
+    from scrutiny.cli.embedding import embed_into
     from scrutiny.engine.sources import Source
 
     source = study.datasets[0]
@@ -333,8 +294,8 @@ def _take_home(study: Study, store: Store, output: Path, console: Console) -> No
     if best.name == "precomputed":
         console.print(f"The winner for {task}, {best.options['key']}, is in obsm of the file already.", highlight=False)
         return
-    written = _embed_into(output, source.whole(), best, source=source.path)
-    console.print(f"Wrote {best.name}, the winner for {task}, of all cells: {written}", highlight=False, soft_wrap=True)
+    console.print(f"The winner for {task} is {best.name}; embedding all cells with it.", highlight=False, soft_wrap=True)
+    embed_into(output, source.whole(), best, source=source.path, console=console)
 
 
 def _winner(study: Study, store: Store) -> tuple[Chosen, str]:

@@ -61,6 +61,14 @@ class ArrayCache:
             return None
         return Arrays(by_name, facts)
 
+    def names(self, pattern: str) -> list[str]:
+        """Keys that match a glob pattern."""
+        return [path.name.removesuffix(".npz") for path in self.folder.glob(f"{pattern}.npz")]
+
+    def remove(self, key: str) -> None:
+        """Remove what is there under a key, if anything is."""
+        self._path(key).unlink(missing_ok=True)
+
     def size(self) -> int:
         """Bytes on disk."""
         return sum(path.stat().st_size for path in self.folder.glob("*.npz"))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,13 +42,23 @@ class DaskPool:
         Address such as ``tcp://host:8786``; '' starts ``n_workers`` processes on this machine.
     resources
         What each job takes of the resources that the workers of that scheduler offer, e.g. ``{"MEMORY": 16e9}``; methods that want a
-        GPU also take one ``GPU``.
+        GPU also take one ``GPU`` where workers offer it.
+    work
+        What a worker does with a job; a function of a module, as `perform`.
     """
 
     def __init__(
-        self, n_workers: int, datasets: Mapping[str, Dataset], setting: Setting, *, scheduler: str = "", resources: Mapping[str, float]
+        self,
+        n_workers: int,
+        datasets: Mapping[str, Dataset],
+        setting: Setting,
+        *,
+        scheduler: str = "",
+        resources: Mapping[str, float],
+        work: Callable[..., Ended] = perform,
     ) -> None:
         self.setting, self.resources, self.is_own = replace(setting, registered={}), dict(resources), not scheduler
+        self.work = work
         own = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}  # what died is told by events
         self.cluster = LocalCluster(n_workers=n_workers, **own) if self.is_own else None
         self.client = _connected(scheduler or self.cluster)
@@ -61,9 +73,13 @@ class DaskPool:
         return max(1, AHEAD * len(self.client.ncores())) - len(self.running)
 
     def submit(self, job: Job) -> None:
-        wanted = {} if self.is_own else {**self.resources, **({"GPU": 1} if job.gpu else {})}
-        future = self.client.submit(_work, self.content[job.dataset], job, self.setting, resources=wanted or None, pure=False)
+        wanted = {} if self.is_own else {**self.resources, **({"GPU": 1} if job.gpu and self._has_gpus() else {})}
+        future = self.client.submit(_work, self.content[job.dataset], self.work, job, self.setting, resources=wanted or None, pure=False)
         self.running[future] = job
+
+    def _has_gpus(self) -> bool:
+        """Whether a worker offers one; a job that asks for what nobody offers would wait for ever."""
+        return any("GPU" in worker["resources"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values())
 
     def messages(self, timeout: float) -> list[tuple[Job, Message]]:
         try:
@@ -75,6 +91,8 @@ class DaskPool:
 
     def stop(self) -> None:
         self.client.cancel(list(self.running))
+        with suppress(OSError, TimeoutError):  # workers that are gone have nothing to forget
+            self.client.run(_forget, on_error="ignore")
         self.client.close()
         if self.cluster is not None:
             self.cluster.close()
@@ -91,17 +109,29 @@ def _connected(scheduler: Any) -> Client:
         ) from error
 
 
-def _work(content: Path, job: Job, setting: Setting) -> list[Message]:
+def _work(content: Path, work: Callable[..., Ended], job: Job, setting: Setting) -> list[Message]:
     """Runs on a worker."""
     if not content.exists():
         where = f"the Dask worker on {socket.gethostname()} does not see {setting.store}"
         return [Ended(broken=f"{where}; put the results into a folder that all workers share under one path (--out DIR)")]
-    data, registered = cloudpickle.loads(content.read_bytes())
+    data, registered = _loaded(content)
     register_all(registered)
     said: list[Message] = []
     with pin_threads(setting.threads):
-        ended = perform(job, data, setting, said.append, alone=False)
+        ended = work(job, data, setting, said.append, alone=False)
     return [*said, ended]
+
+
+@lru_cache(maxsize=1)
+def _loaded(content: Path) -> tuple[Dataset, Mapping[str, Mapping[str, Any]]]:
+    """What jobs on one data set need; kept by the worker for the next of them."""
+    loaded: tuple[Dataset, Mapping[str, Mapping[str, Any]]] = cloudpickle.loads(content.read_bytes())
+    return loaded
+
+
+def _forget() -> None:
+    """Runs on each worker at the end."""
+    _loaded.cache_clear()
 
 
 def _said(future: Future) -> list[Message]:

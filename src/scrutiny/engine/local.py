@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
@@ -56,12 +56,22 @@ class LocalPool:
     ----------
     datasets
         Name to data; sent to each child that needs them (data on disk go by path).
+    work
+        What a child does with a job; a function of a module, as `perform`.
     timeout
         Seconds without a word after which a child is ended; None: no limit.
     """
 
-    def __init__(self, n_jobs: int, datasets: Mapping[str, Dataset], setting: Setting, *, timeout: float | None = None) -> None:
-        self.n_jobs, self.datasets, self.setting, self.timeout = n_jobs, datasets, setting, timeout
+    def __init__(
+        self,
+        n_jobs: int,
+        datasets: Mapping[str, Dataset],
+        setting: Setting,
+        *,
+        work: Callable[..., Ended] = perform,
+        timeout: float | None = None,
+    ) -> None:
+        self.n_jobs, self.datasets, self.setting, self.work, self.timeout = n_jobs, datasets, setting, work, timeout
         self.claims = Claims(setting.store / "started")
         self.children: list[_Child] = []
         self.context = _context(setting.threads)
@@ -80,7 +90,7 @@ class LocalPool:
             process.start()
         theirs.close()
         with suppress(OSError):  # it may be dead already; then the pipe tells
-            ours.send_bytes(cloudpickle.dumps((os.getcwd(), job, self.datasets[job.dataset], self.setting)))
+            ours.send_bytes(cloudpickle.dumps((os.getcwd(), self.work, job, self.datasets[job.dataset], self.setting)))
         self.children.append(_Child(job, process, ours, Path(prints), heard=monotonic()))
 
     def messages(self, timeout: float) -> list[tuple[Job, Message]]:
@@ -171,7 +181,7 @@ def _child(pipe: Any, prints: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)  # so that what a method started, and its temporary files, go with it
     _print_into(prints)
-    folder, job, data, setting = cloudpickle.loads(pipe.recv_bytes())
+    folder, work, job, data, setting = cloudpickle.loads(pipe.recv_bytes())
     os.chdir(folder)  # the server that it was forked from may have started elsewhere
     held: list[Path] = []
     orphaned = threading.Event()
@@ -189,7 +199,7 @@ def _child(pipe: Any, prints: str) -> None:
     register_all(setting.registered)
     try:
         with pin_threads(setting.threads):
-            ended = perform(job, data, setting, tell, alone=True)
+            ended = work(job, data, setting, tell, alone=True)
     except SystemExit:
         if orphaned.is_set():  # nobody will tell an interruption from a death later, so it must not look like one
             claims = Claims(setting.store / "started")

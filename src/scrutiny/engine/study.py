@@ -17,8 +17,9 @@ from scrutiny.data.sample import N_CELLS
 from .claims import Owner
 from .conduct import Conductor, Event
 from .embedding import Chosen, recorded_options
+from .execute import perform
 from .facts import cells, cells_key, dataset_facts
-from .jobs import Pool, Setting, registered_here
+from .jobs import Ended, Pool, Setting, registered_here
 from .plan import Grid, Plan, Scored, State, make_plan
 from .provenance import commit, library_versions
 from .sources import Source
@@ -78,15 +79,16 @@ class Workers:
         threads = self.threads or max(1, (cpu_count() or 1) // self.jobs)
         return Setting(store.folder, Owner.this_process(), threads, library_versions(), commit(), registered_here())
 
-    def pool(self, datasets: Mapping[str, Dataset], setting: Setting) -> Pool:
+    def pool(self, datasets: Mapping[str, Dataset], setting: Setting, work: Callable[..., Ended] = perform) -> Pool:
+        """``work`` is what a worker does with a job."""
         if self.engine == "local":
             from .local import LocalPool
 
-            return LocalPool(self.jobs, datasets, setting, timeout=self.timeout)
+            return LocalPool(self.jobs, datasets, setting, work=work, timeout=self.timeout)
         require(("distributed",), "dask", needed_by="the engine 'dask'")
         from .dask import DaskPool
 
-        return DaskPool(self.jobs, datasets, setting, scheduler=self.scheduler, resources=self.resources)
+        return DaskPool(self.jobs, datasets, setting, scheduler=self.scheduler, resources=self.resources, work=work)
 
 
 def ignore(event: Event) -> None:

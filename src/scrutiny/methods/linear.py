@@ -27,6 +27,7 @@ class Depth:
         "depth",
         "log(1 + total counts) and log(1 + genes detected) of each cell",
         kind="baseline",
+        independent=True,
         seconds_per_1000_cells=0.01,
         seconds_to_start=0.1,
         licence="BSD-3-Clause",

@@ -1,0 +1,140 @@
+"""The command that embeds all cells of a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scrutiny.cli.running import Batch, Engine, Layer, Organism, Scheduler
+from scrutiny.core.errors import InputError, NotApplicable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from scrutiny.core.cards import ModelCard
+    from scrutiny.core.dataset import Dataset
+    from scrutiny.engine.embedding import Chosen
+    from scrutiny.engine.study import Workers
+
+
+def embed(
+    method: Annotated[str, typer.Argument(help="A published model or another method; see 'scrutiny list methods'.")],
+    file: Annotated[Path, typer.Argument(help="The cells.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=".h5ad (a copy with obsm set), .parquet, .csv or .npz.")],
+    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Folder with the official files of a model.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="NAME=VALUE for the method, e.g. layer=-2; may be given several times.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps; several separated by commas get a process each.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="float32, or bfloat16, faster where the hardware has it.")] = None,
+    batch: Batch = None,
+    layer: Layer = None,
+    organism: Organism = None,
+    key: Annotated[str | None, typer.Option("--key", help="Name in obsm; X_METHOD by default.")] = None,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that share the cells.")] = 1,
+    engine: Engine = "local",
+    scheduler: Scheduler = "",
+) -> None:
+    """Embed all cells of a file with one method, published models and baselines alike, and write them beside the vectors.
+
+    `scrutiny embed geneformer cells.h5ad --checkpoint weights/geneformer -o with_geneformer.h5ad`
+
+    `scrutiny embed harmony cells.h5ad --batch donor -o with_harmony.h5ad`
+
+    What a model has embedded is kept next to the output until that is written: stopped or killed, the same command goes on from there.
+    """
+    from rich.console import Console
+
+    from scrutiny.data.write import check_target
+    from scrutiny.engine.embedding import Chosen
+    from scrutiny.engine.study import Workers
+
+    given = {"checkpoint": checkpoint and str(checkpoint.absolute()), "device": device, "precision": precision}
+    options = dict(map(_parsed, option or ())) | {name: value for name, value in given.items() if value is not None}
+    chosen, workers, console = Chosen(method, options), Workers(jobs=jobs, engine=engine, scheduler=scheduler), Console()  # type: ignore[arg-type]
+    check_target(output, file)
+    data = _read(file, chosen.make(), batch, layer, organism, console)
+    try:
+        embed_into(output, data, chosen, source=file, console=console, key=key, seed=seed, workers=workers)
+    except NotApplicable as error:
+        print(f"scrutiny: {error}", file=sys.stderr)
+        raise typer.Exit(3) from None
+
+
+def embed_into(
+    output: Path,
+    data: Dataset,
+    chosen: Chosen,
+    *,
+    source: Path,
+    console: Console,
+    key: str | None = None,
+    seed: int = 0,
+    workers: Workers | None = None,
+) -> None:
+    """Embed the cells of a file and write them to ``output``; finished shards are kept in ``.OUTPUT.shards`` until it stands."""
+    from scrutiny.cli.progress import cells_bar
+    from scrutiny.core.registry import METHODS
+    from scrutiny.data.write import write_embedding
+    from scrutiny.engine.atomic import refused
+    from scrutiny.engine.once import embedded
+    from scrutiny.engine.study import Workers
+
+    if (model := METHODS.get(chosen.name).card.model) is not None and not model.commercial:
+        _say(_terms(model), console)
+    folder = output.with_name(f".{output.name}.shards")
+    with (
+        cells_bar(console) as tell,
+        embedded(data, chosen, seed=seed, folder=folder, tell=tell, workers=workers or Workers()) as made,
+    ):
+        name, n_dims = key or f"X_{chosen.name.replace('/', '_')}", made.vectors.n_dims
+        try:
+            write_embedding(made.vectors, output, key=name, source=source, about=made.about())
+        except OSError as error:
+            raise refused(output, error) from error
+    _say(f"Wrote {data.n_cells:,} cells with {name} ({n_dims} dimensions): {output}", console)
+
+
+def _read(file: Path, method: Any, batch: str | None, layer: str | None, organism: str | None, console: Console) -> Dataset:
+    """The cells, with the batch column that the user named or, if the method reads one, that looks like it."""
+    from scrutiny.data.propose import propose_roles
+    from scrutiny.data.read import read
+
+    arrays = (method.obsm_key,) if hasattr(method, "obsm_key") else ()
+    data = read(file, roles={"batch": batch} if batch is not None else {}, layer=layer, organism=organism, obsm=arrays)
+    _say(f"{data.name}: {data.n_cells:,} cells x {data.n_genes:,} genes", console)
+    for note in data.notes:
+        _say(f"  {note}", console)
+    if "batch" in method.card.reads and batch is None and (found := propose_roles(data.obs)["batch"]):
+        _say(f"  The batch is taken from {found[0]}.", console)
+        data = data.with_roles(batch=found[0].column)
+    return data
+
+
+def _parsed(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` with a value as in TOML (3, 0.5, true, [1, 2], "text"), or else the text itself."""
+    import tomllib
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--option is '{text}'; expected NAME=VALUE, e.g. layer=-2")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
+
+
+def _terms(model: ModelCard) -> str:
+    if model.commercial is None:
+        return f"Nobody says whether the weights of {model.title} may be used commercially (licence: {model.weights_licence})."
+    return f"The weights of {model.title} are for non-commercial use only (licence: {model.weights_licence})."
+
+
+def _say(text: str, console: Console) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
