@@ -136,8 +136,9 @@ def is_whole(folder: Path) -> bool:
 def manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """File -> its size and SHA-256, as they were when the checkpoint was fetched; empty without a manifest."""
     try:
-        return json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        listed = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        return {name: {"size": int(about["size"]), "sha256": str(about["sha256"])} for name, about in listed.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not one of ours
         return {}
 
 
@@ -262,20 +263,20 @@ def fetch(name: str, folder: Path | None = None, *, progress: bool = False) -> P
 def _get(files: list[File], folder: Path, progress: bool) -> None:
     """Get one file, or all that are members of one archive."""
     first, place = files[0], folder / files[0].name
-    if first.by_hand:
-        if place.is_file() and first.sha256 and (found := _sha256(place)) != first.sha256:
-            raise InputError(f"{place} has the SHA-256 {found}, expected {first.sha256}; it is damaged or another version: {first.by_hand}")
-        return
     if first.member:
         archive = download(Remote(PurePosixPath(first.url).name, first.url), folder / PARTS, progress=progress, otherwise=OTHERWISE)
         _unpack(archive, {file.member: folder / file.name for file in files})
-        return
-    url, sha256 = (first.url, first.sha256) if first.url else _on_the_hub(first)
-    remote = Remote(place.name, url, f"sha256:{sha256}" if sha256 else "")
-    download(remote, place.parent, progress=progress, otherwise=OTHERWISE)
+    elif first.url or not (first.by_hand or (place.is_file() and not first.sha256)):
+        url, sha256 = (first.url, first.sha256) if first.url else _on_the_hub(first, place)
+        remote = Remote(place.name, url, f"sha256:{sha256}" if sha256 else "")
+        download(remote, place.parent, progress=progress, otherwise=OTHERWISE)
+    for file in files:
+        here = folder / file.name
+        if here.is_file() and file.sha256 and (found := _sha256(here)) != file.sha256:
+            raise InputError(f"{here} has the SHA-256 {found}, expected {file.sha256}; it is damaged or another version")
 
 
-def _on_the_hub(file: File) -> tuple[str, str]:
+def _on_the_hub(file: File, place: Path) -> tuple[str, str]:
     """URL and SHA-256 of a file of the Hugging Face hub, or of the one that ``HF_ENDPOINT`` names.
 
     The hub's own downloader begins anew after a kill; so it only resolves, and the transfer is the one that resumes. Of large files
@@ -292,7 +293,8 @@ def _on_the_hub(file: File) -> tuple[str, str]:
         tag = get_hf_file_metadata(url).etag or ""
     except (HTTPError, OSError) as error:  # the first is the root of what the hub's HTTP library raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"cannot fetch {url}: {reason}. If the hub cannot be reached from here, HF_ENDPOINT can name a mirror") from error
+        otherwise = f"HF_ENDPOINT can name a mirror of the hub; or download it by hand and put it there as {place}"
+        raise InputError(f"cannot fetch {url}: {reason}. {otherwise}") from error
     published = tag if len(tag) == hashlib.sha256().digest_size * 2 else ""
     if published and file.sha256 and published != file.sha256:
         raise InputError(f"{url} has the SHA-256 {published}, expected {file.sha256}; nothing of it was fetched")
@@ -358,13 +360,14 @@ def _sole_writer(folder: Path) -> Iterator[None]:
 
 
 def _by_hand(wanted: Checkpoint, lacking: list[File], folder: Path) -> str:
-    lines = [f"  {file.name}\n    from {file.by_hand}" for file in lacking]
+    again = f"scrutiny models fetch {wanted.name}" + (f" --folder {folder}" if folder != models_folder() / wanted.name else "")
+    pages = dict.fromkeys(file.by_hand for file in lacking)
+    listed = [f"  from {page}:\n    {', '.join(file.name for file in lacking if file.by_hand == page)}" for page in pages]
     return "\n".join(
         [
-            f"{wanted.name} has {len(lacking)} file{'s' * (len(lacking) > 1)} that a person has to download. Put under exactly these names",
-            f"into {folder}:",
-            *lines,
-            f"then run `scrutiny models fetch {wanted.name}` again; what can be fetched has been.",
+            f"{wanted.name} has files that a person has to download. Put them, under exactly these names, into {folder}",
+            *listed,
+            f"and run `{again}` again. What can be fetched has been.",
         ]
     )
 

@@ -1,0 +1,217 @@
+"""Commands on the weights of published models: models list, show, fetch, check, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scrutiny.cli.tables import plain_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from scrutiny.core.cards import MethodCard, ModelCard
+    from scrutiny.data.checkpoints import Checkpoint
+    from scrutiny.methods.foundation.examine import Examined
+
+models_app = typer.Typer(help="Weights of the published models: list, show, fetch, check and convert them.", no_args_is_help=True)
+HOW = """* what the name of the family alone means, e.g. `scrutiny models fetch scgpt`
+fetch: `scrutiny models fetch NAME`; by hand: the same command says what to download from where, and where to put it"""
+
+Name = Annotated[str, typer.Argument(help="Name of a checkpoint, or of a family for its default; see `scrutiny models list`.")]
+Folder = Annotated[Path, typer.Argument(help="Folder with the official files of one checkpoint.")]
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the published checkpoints: size, licence of the weights, whether they are here, and how to get them.
+
+    `scrutiny models list`
+    """
+    from rich.console import Console
+
+    from scrutiny.core.registry import METHODS
+    from scrutiny.data.checkpoints import checkpoints, default_checkpoints, fetched_folder
+
+    table = plain_table("Published models", "name", "parameters", "size", "licence of the weights", "here", "get it", right=("size",))
+    cards = {family: METHODS.get(family).card.model for family in default_checkpoints()}
+    for name, known in checkpoints().items():
+        mark = "*" if name in default_checkpoints().values() else ""
+        here, how = "yes" if fetched_folder(name) else "", "by hand" if known.by_hand else "fetch"
+        table.add_row(name + mark, known.parameters, megabytes(known.size), licence_of(cards[known.family]), here, how)
+    console = Console()
+    console.print(table)
+    console.print(HOW, markup=False, highlight=False)
+
+
+@models_app.command("show")
+def show_model(name: Name) -> None:
+    """Show the card of a model: what it is, what it was trained on, what its use is bound to, and which data sets it may have seen.
+
+    `scrutiny models show geneformer`, `scrutiny models show scgpt-blood`
+    """
+    from rich.console import Console
+
+    from scrutiny.core.registry import METHODS
+    from scrutiny.data.checkpoints import checkpoint, checkpoints, default_checkpoints
+
+    console = Console()
+    known = checkpoint(name)
+    method = METHODS.get(known.family)
+    _print_card(console, method.card)
+    _print_options(console, method)
+    _print_exposure(console, known.family)
+    for one in [known] if name not in default_checkpoints() else [c for c in checkpoints().values() if c.family == known.family]:
+        _print_checkpoint(console, one)
+
+
+@models_app.command("fetch")
+def fetch_model(
+    name: Name,
+    folder: Annotated[Path | None, typer.Option("--folder", help="Where to put it; the user's cache otherwise.")] = None,
+) -> None:
+    """Fetch the official files of a checkpoint, or say what a person has to download and where to put it. Goes on where it was cut.
+
+    `scrutiny models fetch geneformer-v2-104m`
+
+    `scrutiny models fetch scgpt --folder weights/scGPT_human`
+
+    HF_ENDPOINT names another Hugging Face hub, XDG_CACHE_HOME another cache.
+    """
+    from scrutiny.core.registry import METHODS
+    from scrutiny.data.checkpoints import checkpoint, fetch
+
+    known = checkpoint(name)
+    print(f"{known.name}: {known.about}; weights: {licence_of(METHODS.get(known.family).card.model)}")
+    there = fetch(name, folder, progress=True)
+    use = f"--model {known.family}" + (f"={there}" if folder else "")
+    print(f"{known.name} is whole in {there}. Look at it with `scrutiny models check {there}`, use it with `scrutiny run FILE {use}`")
+
+
+@models_app.command("check")
+def check_model(
+    folder: Folder,
+    family: Annotated[str, typer.Option("--family", help="Of which family the files are; told from their names otherwise.")] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "cpu",
+) -> None:
+    """Read a folder of official files strictly, embed made-up cells, and say what is in it. Exit code 2 if anything does not fit.
+
+    `scrutiny models check weights/scGPT_human`
+
+    `scrutiny models check weights/mine --family geneformer`
+    """
+    from rich.console import Console
+
+    from scrutiny.methods.foundation.examine import examine
+
+    found = examine(folder, family, device=device)
+    console = Console()
+    table = plain_table(f"{folder}", "", "")
+    for row in _rows_of(found):
+        table.add_row(*row)
+    console.print(table)
+    print("OK: every tensor is used or dropped on purpose, and made-up cells get finite vectors")
+
+
+@models_app.command("convert")
+def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything yet.")]) -> None:
+    """Write a checkpoint anew without pickles: weights as safetensors, dictionaries as JSON.
+
+    `scrutiny models convert weights/scGPT_human weights/scGPT_human_safe`
+    """
+    from scrutiny.nets.convert import convert
+
+    print(f"wrote {convert(folder, out)}")
+
+
+# What the tables say -----------------------------------------------------------------------------------------------------------
+
+
+def licence_of(card: ModelCard) -> str:
+    """The licence of the weights, with what is most easily overlooked put first."""
+    return f"NON-COMMERCIAL: {card.weights_licence}" if card.commercial is False else card.weights_licence
+
+
+def megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.0f} MB"
+
+
+def _print_card(console: Console, card: MethodCard) -> None:
+    from dataclasses import asdict
+
+    table = plain_table(card.name, "", "")
+    model = asdict(card.model) if card.model else {}
+    commercial = {True: "allowed", False: "NOT allowed", None: "nobody says"}[model.pop("commercial", None)]
+    organisms = ", ".join(sorted(card.organisms)) if card.organisms else "any"
+    needs = {"input scale": card.scale or "any", "organisms": organisms, "other cells matter": "yes" if card.transductive else "no"}
+    rows = {"summary": card.summary, **model, "commercial use of the weights": commercial, **needs, "citation": card.citation}
+    for name, value in rows.items():
+        if value:
+            table.add_row(name.replace("_", " "), str(value))
+    console.print(table)
+
+
+def _print_options(console: Console, method: Any) -> None:
+    """The options of a model's class with their defaults and what its docstring says of them."""
+    from scrutiny.methods.foundation.options import options_of
+
+    table = plain_table("Options", "name", "default", "what it is")
+    for option in options_of(method):
+        table.add_row(option.name, repr(option.default), option.about)
+    console.print(table)
+
+
+def _print_exposure(console: Console, family: str) -> None:
+    from scrutiny.data.catalog import catalog
+
+    table = plain_table("Known data sets in its pretraining", "data set", "model", "answer", "who says so")
+    for name, entry in sorted(catalog().items()):
+        told = {model: exposure for model, exposure in entry.pretraining.items() if model == family or model.startswith(f"{family}_")}
+        for model, exposure in told.items():
+            table.add_row(name, model, exposure.answer, exposure.source)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"Of no data set of the catalogue it is known whether {family} saw it in pretraining.\n", highlight=False)
+
+
+def _print_checkpoint(console: Console, known: Checkpoint) -> None:
+    from scrutiny.data.checkpoints import fetched_folder
+
+    table = plain_table(known.name, "", "")
+    rows = {"about": known.about, "parameters": known.parameters, "links from": known.source, "unverified": known.unverified}
+    rows |= {"here": str(fetched_folder(known.name) or "no"), "get it": f"scrutiny models fetch {known.name}"}
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    for file in known.files:
+        table.add_row("file", f"{file.name}: {origin_of(file)}{f', {megabytes(file.size)}' if file.size else ''}")
+    console.print(table)
+
+
+def origin_of(file: Any) -> str:
+    """Where a file comes from, in words."""
+    if file.by_hand:
+        return f"by hand from {file.by_hand}"
+    if file.repo:
+        return f"Hugging Face {file.repo}, {file.path or file.name} at {file.revision[:8]}"
+    return f"{file.url}{f' ({file.member} within)' if file.member else ''}"
+
+
+def _rows_of(found: Examined) -> list[tuple[str, str]]:
+    vocabulary = found.vocabulary
+    kind = "gene symbols" if vocabulary.kind == "symbol" else "Ensembl ids"
+    rows = [
+        ("family", found.family),
+        ("config", ", ".join(f"{name} {value}" for name, value in found.config.items())),
+        ("parameters", f"{found.n_parameters:,}"),
+        ("tensors used", str(found.n_used)),
+        *((f"dropped: {len(names)}", f"{', '.join(names[:3])}{' ...' * (len(names) > 3)} ({why})") for why, names in found.dropped.items()),
+        ("not in this checkpoint", ", ".join(found.absent)),
+        ("vocabulary", f"{len(vocabulary.names):,} {kind}"),
+        ("vector of a cell", f"{found.n_dims} numbers"),
+        ("key of the content", found.key),
+    ]
+    return [(name, value) for name, value in rows if value]
