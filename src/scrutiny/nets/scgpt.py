@@ -171,7 +171,9 @@ class ScgptNet(nn.Module):
     def embed_tokens(self, batch: Batch) -> Tensor:
         """(N,) ids and values -> (N, D), the hidden state before the first layer."""
         x = self.embed_genes(batch.columns["ids"]) + self.values(batch.columns["values"])
-        return self.domains[self.domain](x) if len(self.domains) else x
+        if not len(self.domains):
+            return x
+        return self.domains[self.domain if len(self.domains) > 1 else 0](x)  # a single one is for all batches
 
     def forward(self, batch: Batch, n_layers: int | None = None) -> Tensor:
         """Hidden states (N, D) after the first ``n_layers`` layers; None: after all."""
