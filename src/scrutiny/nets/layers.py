@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,15 @@ def _is_real(lengths: Sequence[int], longest: int, device: torch.device) -> Tens
     return torch.arange(longest, device=device) < torch.tensor(lengths, device=device)[:, None]
 
 
+class Keys(NamedTuple):
+    """The tokens that the tokens of a cell attend to, where they are not all of them."""
+
+    where: Tensor
+    """(Nk,) int64, cell after cell."""
+    lengths: Sequence[int]
+    """How many of each cell."""
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with one matrix for queries, keys and values, in this order."""
 
@@ -72,9 +82,11 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, lengths: Sequence[int], keys: Keys | None = None) -> Tensor:
         """(N, D) -> (N, D)."""
         q, k, v = self.qkv(x).unflatten(1, (3, self.n_heads, -1)).unbind(1)  # (N, H, E) each
+        if keys is not None:
+            return self.out(attend(q, k[keys.where], v[keys.where], lengths, keys.lengths).flatten(1))
         return self.out(attend(q, k, v, lengths).flatten(1))
 
     def first(self, x: Tensor, batch: Batch) -> Tensor:
@@ -97,9 +109,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(d_model, eps=eps)
         self.activation = activation
 
-    def forward(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, lengths: Sequence[int], keys: Keys | None = None) -> Tensor:
         """(N, D) -> (N, D)."""
-        return self._feed_forward(self.norm1(x + self.attention(x, lengths)))
+        return self._feed_forward(self.norm1(x + self.attention(x, lengths, keys)))
 
     def first(self, x: Tensor, batch: Batch) -> Tensor:
         """What `forward` gives for the first token of each cell: (N, D) -> (B, D). Every cell must have a token."""
