@@ -90,6 +90,8 @@ class Planned:
     card: MethodCard = field(repr=False)
     has_own_output: bool
     """The method is fitted and asked anew for this task; other tasks share one output."""
+    seconds_per_1000_cells: float
+    """Estimate for the output; that of the card unless the method knows better."""
 
     @property
     def kind(self) -> str:
@@ -105,7 +107,7 @@ class Planned:
 
     @property
     def seconds_to_embed(self) -> float:
-        return self.card.seconds_to_start + self.card.seconds_per_1000_cells * self.n_cells / 1000
+        return self.card.seconds_to_start + self.seconds_per_1000_cells * self.n_cells / 1000
 
     def as_run(self) -> Run:
         """The record of one that is not applicable."""
@@ -171,11 +173,14 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             card: MethodCard = method.card
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
+            knows_better = found is None and hasattr(method, "seconds_per_1000_cells")
+            pace = method.seconds_per_1000_cells(data) if knows_better else card.seconds_per_1000_cells
             data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in _seeds(grid, card):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
                 has_own_output = not (task.query_visible or card.independent)
-                yield Planned(spec, state, found or "", chosen, {**facts, **method_facts(method, data)}, card, has_own_output)
+                told = {**facts, **method_facts(method, data)}
+                yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace)
 
 
 def _seeds(grid: Grid, card: MethodCard) -> tuple[int, ...]:

@@ -33,6 +33,12 @@ Compat = Literal["alone", "official"]
 HUMAN = frozenset({"human"})
 SEEDS = 3
 """Seeds of a study where a draw is part of the method."""
+FLOPS = {"cpu": 2e11, "cuda": 5e13, "mps": 2e12}
+"""Operations per second that a net reaches on 2 cores or a card, for estimates only."""
+ATTENTION = 1.5
+"""What attention and norms add to the matrix products of the layers, for estimates only."""
+SECONDS_OF_TOKENS = 0.5
+"""To tokenise 1,000 cells, for estimates only."""
 CELLS_PER_CHUNK = 2_048
 """Cells tokenised at a time: enough to find some of like length, few enough to hold in memory."""
 
@@ -72,6 +78,8 @@ class Foundation(ABC):
     min_genes: ClassVar[int] = MIN_GENES
     order: Order = "vocabulary"
     """Order of the genes that tokens are made of."""
+    tokens_of_cell: ClassVar[int | None] = None
+    """Tokens that every cell has; None: as many as it has known genes, up to the context."""
     cells_per_batch: int | None = None
     """Set where ``compat="official"`` couples the cells of a batch."""
 
@@ -199,6 +207,13 @@ class Foundation(ABC):
         matched, ids = self.match(query), query.cell_ids
         for counts in matched.counts(query, CELLS_PER_CHUNK):
             yield self.tokens(counts, matched, ids[counts.start : counts.stop])
+
+    def seconds_per_1000_cells(self, data: Dataset) -> float:
+        """Rough estimate from the size of the net and the tokens of a cell, for plans; far less on an accelerator."""
+        context = self.card.model.context if self.card.model else 1
+        n_tokens = self.tokens_of_cell or min(context, data.matrix.nnz / max(data.n_cells, 1))
+        n_weights = sum(module.weight.numel() for module in build(self.make_net).modules() if isinstance(module, nn.Linear))
+        return SECONDS_OF_TOKENS + 1000 * 2 * n_weights * n_tokens * ATTENTION / FLOPS[device_of(self.device).type]
 
     @property
     def gpu(self) -> str:
