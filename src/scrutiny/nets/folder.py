@@ -74,8 +74,8 @@ class Folder:
 
         A converted checkpoint has a key of its own: that it holds the same numbers is known to who converted it, not to who reads it.
         """
-        digests = [f"{path.name}:{digest_of_file(path)}" for path in sorted(set(self._read.values()))]
-        return hashlib.sha256("|".join(digests).encode()).hexdigest()[:16]
+        digests = {f"{path.name}:{digest_of_file(path)}" for path in self._read.values()}
+        return hashlib.sha256("|".join(sorted(digests)).encode()).hexdigest()[:16]
 
 
 def _forms(pattern: str) -> list[str]:

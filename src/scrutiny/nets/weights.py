@@ -172,6 +172,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def read_checkpoint(path: Path) -> dict[Any, Any]:
     """What a weights file holds: a dictionary, possibly nested, of tensors and plain values. No code in it is ever run.
 
+    A file that holds one tensor and nothing else gives it the name ``tensor``; tuples come as lists, numpy numbers as Python's.
     Tensors are mapped from the file, which must stay as it is while they are in use; only what is looked at is read.
 
     Parameters
@@ -189,6 +190,8 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
         return _read_parts(path)
     head = start_of(path)
     found = _read_safetensors(path, head) if path.suffix == ".safetensors" else read_torch(path, head)
+    if isinstance(found, Tensor):
+        return {"tensor": found}
     if not isinstance(found, dict):
         raise InputError(f"{path} holds a {type(found).__name__}; expected a dictionary")
     return found
