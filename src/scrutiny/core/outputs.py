@@ -95,7 +95,8 @@ class Reconstruction:
     hidden
         (n_entries,) bool: the value was not shown to the model.
     quantity
-        "bin", "log count", "log-odds of being expressed" (``true`` is 0 or 1) or "rank" (predicted: expected place of the gene).
+        "bin", "log count", "log-odds of being expressed" (``true`` is 0 or 1), "rank" (predicted: expected place of the gene), or
+        "log-probability of the gene at its place" in the ranking (natural logarithm; ``true`` is 0, the log-probability of what is there).
     """
 
     cell_ids: NDArray[np.str_]

@@ -18,11 +18,15 @@ from torch import Tensor, nn
 
 from scrutiny.core.errors import InputError
 
-from .layers import Block
+from .layers import Block, cell_mean
 from .tokens import Batch
 from .weights import NameMap
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+MOST_LAYERS, LARGEST = 1_000, 10_000_000
+"""Numbers that no serious config exceeds; making the modules for larger ones would not end."""
+LOGITS_AT_A_TIME = 1_024
+"""Tokens: logits over the vocabulary are the largest thing that a net makes."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,17 @@ class BertConfig:
     @classmethod
     def from_json(cls, path: Path) -> BertConfig:
         """Raises InputError if a field is missing or no such architecture is known."""
-        return cls.from_fields(json.loads(path.read_text()), str(path))
+        try:
+            fields = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise InputError(f"{path} holds a {type(fields).__name__}; expected the fields of a BERT config")
+        return cls.from_fields(fields, str(path))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], source: str) -> BertConfig:
+        """As `from_json`, from the fields themselves; ``source`` is named in errors. Fields that change nothing here are passed over."""
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
         try:
             config = cls(**known)
@@ -53,7 +64,19 @@ class BertConfig:
             raise InputError(f"{source} lacks a field: {error}") from error
         if config.hidden_act not in ACTIVATIONS or fields.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(f"{source} asks for hidden_act {config.hidden_act}; known are {sorted(ACTIVATIONS)} with absolute positions")
+        for name, size in config.sizes.items():
+            most = MOST_LAYERS if name == "num_hidden_layers" else LARGEST
+            if not isinstance(size, int) or not 0 < size <= most:
+                raise InputError(f"{source} says {name} is {size!r}; expected a whole number from 1 to {most:,}")
+        if config.hidden_size % config.num_attention_heads:
+            raise InputError(f"{source}: hidden_size {config.hidden_size} does not split into {config.num_attention_heads} heads")
         return config
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The fields that are counts."""
+        others = ("hidden_act", "layer_norm_eps")
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in others}
 
 
 class Bert(nn.Module):
@@ -96,6 +119,11 @@ class Bert(nn.Module):
         """(n, D) last hidden states -> (n, V)."""
         return self.head(hidden, self.words.weight)
 
+    def log_probability(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Of one token at each place: (n, D) last hidden states, (n,) ids -> (n,) float32."""
+        pieces = zip(hidden.split(LOGITS_AT_A_TIME), ids.split(LOGITS_AT_A_TIME), strict=True)
+        return torch.cat([-F.cross_entropy(self.logits(states).float(), wanted, reduction="none") for states, wanted in pieces])
+
 
 class MaskedTokenHead(nn.Module):
     """Dense layer, activation, norm, then the token table as output matrix."""
@@ -112,6 +140,15 @@ class MaskedTokenHead(nn.Module):
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
         return self.norm(self.activation(self.dense(hidden))) @ words.T + self.bias
+
+
+def mean_between(hidden: Tensor, batch: Batch, n_start: int, n_end: int) -> Tensor:
+    """Mean over the tokens of each cell without its first and last ones: (N, D) -> (B, D). A cell without others gets zeros."""
+    if not n_start + n_end:
+        return cell_mean(hidden, batch)
+    inner = (batch.position >= n_start) & (batch.position < batch.length[batch.cell] - n_end)  # (N,)
+    total = hidden.new_zeros(batch.n_cells, hidden.shape[1], dtype=torch.float32).index_add_(0, batch.cell[inner], hidden[inner].float())
+    return total / (batch.length - n_start - n_end).clamp(min=1)[:, None]
 
 
 def _layer(inner: str) -> str:
@@ -142,3 +179,29 @@ BERT_NAMES = NameMap(
         (r"(?:bert\.)?pooler\.dense\.(weight|bias)", "no model here uses the pooler"),
     ),
 )
+
+
+class CellBert(nn.Module):
+    """A `Bert` without its head, and the projection of the first token into the space that cells share with texts: LangCell."""
+
+    initial_std = Bert.initial_std
+
+    def __init__(self, config: BertConfig, d_out: int) -> None:
+        super().__init__()
+        self.bert = Bert(config, with_head=False)
+        self.projection = nn.Linear(config.hidden_size, d_out)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Unit vectors (B, d_out). Every cell must have a token."""
+        first = self.bert.first(batch, len(self.bert.layers))  # (B, D)
+        return F.normalize(self.projection(first).float(), dim=1)
+
+
+LANGCELL_NAMES = NameMap(
+    renamed=(
+        *((pattern, f"bert.{new}") for pattern, new in BERT_NAMES.renamed if not new.startswith("head.")),
+        (r"cell_proj\.(weight|bias)", r"projection.\1"),
+    ),
+    dropped=BERT_NAMES.dropped,
+)
+"""For the tensors of ``cell_bert`` under their own names, and those of ``cell_proj.bin`` with its name before theirs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -44,17 +44,30 @@ class Tokens:
         """One column of one cell, (n_tokens_of_cell,)."""
         return self.columns[column][self.offsets[cell] : self.offsets[cell + 1]]
 
-    def take(self, rows: NDArray[np.integer] | Sequence[int]) -> Tokens:
-        """These cells, in this order."""
+    def places(self, rows: NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
+        """Where the tokens of these cells stand, cell after cell in this order."""
         rows = np.asarray(rows, dtype=np.int64)
         lengths = self.lengths[rows]
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(rows) else np.empty(0, np.int64)
-        where = np.arange(int(lengths.sum())) + np.repeat(self.offsets[rows] - starts, lengths)
+        return np.arange(int(lengths.sum())) + np.repeat(self.offsets[rows] - (np.cumsum(lengths) - lengths), lengths)
+
+    def take(self, rows: NDArray[np.integer] | Sequence[int]) -> Tokens:
+        """These cells, in this order."""
+        rows, where = np.asarray(rows, dtype=np.int64), self.places(rows)
         return Tokens(
-            lengths,
+            self.lengths[rows],
             {name: values[where] for name, values in self.columns.items()},
             {name: values[rows] for name, values in self.cells.items()},
         )
+
+
+def joined(parts: Iterable[Tokens]) -> Tokens:
+    """The cells of all parts, one after another; there must be a part."""
+    parts = list(parts)
+    return Tokens(
+        np.concatenate([part.lengths for part in parts]),
+        {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        {name: np.concatenate([part.cells[name] for part in parts]) for name in parts[0].cells},
+    )
 
 
 def padded(tokens: Tokens, column: str = "ids", *, fill: float = 0) -> NDArray[Any]:

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
-from scrutiny.core.outputs import GeneEmbedding
-from scrutiny.nets.bert import BERT_NAMES, Bert, BertConfig
+from scrutiny.core.outputs import GeneEmbedding, Reconstruction
+from scrutiny.nets.bert import BERT_NAMES, Bert, BertConfig, mean_between
 from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.folder import Folder
-from scrutiny.nets.layers import cell_mean
-from scrutiny.nets.tokens import Batch, Tokens
+from scrutiny.nets.tokens import Batch, Tokens, joined
 from scrutiny.nets.weights import read_tensors
 
+from .draws import hidden
 from .genes import Counts, Matched, Vocabulary
-from .model import Compat, Foundation, Untrained, untrained_card
-from .ranks import ranked
+from .medians import MedianGenes
+from .model import Foundation, Untrained, untrained_card
+from .ranks import framed
 
-PER_CELL = 10_000
 Pooling = Literal["auto", "cls", "mean"]
+PLACES = (".", "*", "*/*", "../geneformer", "../geneformer/gene_dictionaries_30m")
+"""Where the dictionaries lie, seen from the weights: beside them or, as in the official repository, in a folder below or beside."""
 
 
 @dataclass(frozen=True, eq=False)
 class GeneformerFiles:
-    """Config and dictionaries.
-
-    Attributes
-    ----------
-    tokens, medians
-        (n_words,) int64 token and float64 nonzero median of each gene of the vocabulary.
-    start, end
-        Tokens put before and after the genes; none in V1.
-    """
+    """Config and dictionaries. ``start`` and ``end``: tokens put before and after the genes; none in V1."""
 
     config: BertConfig
-    vocabulary: Vocabulary
-    tokens: NDArray[np.int64]
-    medians: NDArray[np.float64]
+    genes: MedianGenes
     start: tuple[int, ...]
     end: tuple[int, ...]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.genes.vocabulary
 
     @property
     def longest(self) -> int:
@@ -63,6 +59,8 @@ class Geneformer(Foundation):
         Hidden states to take, counted from the last layer: -1, the official default, is the second to last, 0 the last.
     pooling
         "mean" over the gene tokens, "cls" the first token (V2 only); "auto": the official default, cls in V2 and mean in V1.
+    general
+        Options of every `Foundation`.
     """
 
     card = MethodCard(
@@ -95,19 +93,8 @@ class Geneformer(Foundation):
     )
     names = BERT_NAMES
 
-    def __init__(
-        self,
-        checkpoint: str = "",
-        *,
-        layer: int = -1,
-        pooling: Pooling = "auto",
-        compat: Compat = "alone",
-        device: str = "auto",
-        precision: str = "float32",
-        genes: str = "",
-        orthologues: str = "",
-    ) -> None:
-        super().__init__(checkpoint, compat=compat, device=device, precision=precision, genes=genes, orthologues=orthologues)
+    def __init__(self, checkpoint: str = "", *, layer: int = -1, pooling: Pooling = "auto", **general: Any) -> None:
+        super().__init__(checkpoint, **general)
         if layer > 0:
             raise InputError(f"layer is {layer}; expected 0 (last), -1 (second to last) and so on")
         if pooling not in ("auto", "cls", "mean"):
@@ -116,19 +103,18 @@ class Geneformer(Foundation):
 
     def read(self, folder: Folder) -> GeneformerFiles:
         config = BertConfig.from_json(folder.file("config.json"))
-        tokens = read_dictionary(folder.file("token_dictionary*.pkl"))
-        medians = read_dictionary(folder.file("gene_median_dictionary*.pkl"))
-        genes = [gene for gene in tokens if not gene.startswith("<") and gene in medians]
-        mapping = folder.find("ensembl_mapping_dict*.pkl")
-        aliases = {str(k).upper(): str(v) for k, v in read_dictionary(mapping).items() if v in tokens} if mapping else None
-        return GeneformerFiles(
-            config,
-            Vocabulary(np.array(genes), "ensembl_id", aliases=aliases),
-            np.array([int(tokens[gene]) for gene in genes]),
-            np.array([float(medians[gene]) for gene in genes]),
-            tuple(int(tokens[word]) for word in ("<cls>",) if word in tokens),
-            tuple(int(tokens[word]) for word in ("<eos>",) if word in tokens),
+        place, mark = dictionaries(folder, config.vocab_size)
+        genes = MedianGenes.read(
+            folder.file(f"{place}/token_dictionary{mark}.pkl"),
+            folder.file(f"{place}/gene_median_dictionary{mark}.pkl"),
+            folder.find(f"{place}/ensembl_mapping_dict{mark}.pkl"),
         )
+        start, end = (tuple(genes.special[word] for word in (name,) if word in genes.special) for name in ("<cls>", "<eos>"))
+        if -self.layer > config.num_hidden_layers:
+            raise InputError(f"layer is {self.layer}; {folder.path} has {config.num_hidden_layers} layers")
+        if self.pooling == "cls" and not start:
+            raise InputError(f"pooling is 'cls', but the vocabulary of {folder.path} has no <cls> (Geneformer V1); take 'mean'")
+        return GeneformerFiles(config, genes, start, end)
 
     def make_net(self) -> nn.Module:
         return Bert(self.files.config)
@@ -138,50 +124,80 @@ class Geneformer(Foundation):
 
     def tokens(self, counts: Counts, matched: Matched, cell_ids: NDArray[np.str_]) -> Tokens:
         files: GeneformerFiles = self.files
-        per_total = sparse.diags_array(PER_CELL / np.maximum(counts.totals, 1e-12))
-        per_median = sparse.diags_array(1.0 / files.medians[matched.words])
-        values = sparse.csr_matrix(per_total @ counts.known.astype(np.float64) @ per_median)
-        return framed(ranked(values, files.tokens[matched.words], files.longest), files.start, files.end)
+        return framed(files.genes.ranked(counts, matched, files.longest), files.start, files.end)
 
     def embed_batch(self, batch: Batch) -> Tensor:
         """(B, D)."""
         files: GeneformerFiles = self.files
         n_layers = files.config.num_hidden_layers + self.layer
-        pooling = self.pooling if self.pooling != "auto" else "cls" if files.start else "mean"
-        if pooling == "cls":
-            if not files.start:
-                raise InputError("pooling='cls' needs a <cls> token, which this version of Geneformer has not; take mean")
+        if self.pooling == "cls" or (self.pooling == "auto" and files.start):
             return self.net.first(batch, n_layers)
-        return genes_mean(self.net(batch, n_layers), batch, len(files.start), len(files.end))
+        return mean_between(self.net(batch, n_layers), batch, len(files.start), len(files.end))
 
     def embed_genes(self, query: Dataset) -> GeneEmbedding:
         """The token table: one vector a gene, whatever the cell."""
         matched = self.match(query)
         words = self.net.words.weight.detach().float().cpu().numpy()
-        return GeneEmbedding(words[self.files.tokens[matched.words]], matched.gene_ids)
+        return GeneEmbedding(words[self.files.genes.tokens[matched.words]], matched.gene_ids)
+
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
+        """Log-probability of each gene at its place, for all genes that fit in; <mask> stands in the places of the hidden ones.
+
+        Parameters
+        ----------
+        hide
+            Share of the genes of each cell that the model is not shown, drawn by (seed, cell id).
+        """
+        files: GeneformerFiles = self.files
+        matched, tokens = self.match(query), joined(self.token_chunks(query))
+        true = tokens.columns["ids"]
+        place = np.flatnonzero(~np.isin(true, [*files.start, *files.end]))  # (n_entries,) of the genes among all tokens
+        n_genes = tokens.lengths - len(files.start) - len(files.end)
+        gone = hidden(n_genes, hide, seed=self.seed, cell_ids=query.cell_ids)
+        shown = true.copy()
+        shown[place[gone]] = files.genes.special["<mask>"]
+        given = Tokens(tokens.lengths, {"ids": shown, "true": true})
+        predicted = np.empty(len(true), dtype=np.float32)
+        for rows, values in self.runner()([given], self._log_probability):
+            predicted[given.places(rows)] = values
+        column_of = np.full(files.config.vocab_size, -1)
+        column_of[files.genes.tokens[matched.words]] = np.arange(len(matched.words))
+        return Reconstruction(
+            query.cell_ids,
+            matched.gene_ids,
+            rows=np.repeat(np.arange(query.n_cells), n_genes),
+            columns=column_of[true[place]],
+            predicted=predicted[place],
+            true=np.zeros(len(place), np.float32),
+            hidden=gone,
+            quantity="log-probability of the gene at its place",
+        )
+
+    def _log_probability(self, batch: Batch) -> Tensor:
+        """(N,) of the true token at each place."""
+        return self.net.log_probability(self.net(batch), batch.columns["true"])
 
 
 class UntrainedGeneformer(Untrained, Geneformer):
     card = untrained_card(Geneformer.card)
 
 
-def framed(tokens: Tokens, start: tuple[int, ...], end: tuple[int, ...]) -> Tokens:
-    """Ids with fixed tokens put before and after those of each cell; other columns are left out."""
-    lengths = tokens.lengths + len(start) + len(end)
-    begins = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    ids = np.empty(int(lengths.sum()), dtype=np.int64)
-    inner = np.ones(len(ids), dtype=bool)
-    for place, token in [*enumerate(start), *((-1 - i, token) for i, token in enumerate(reversed(end)))]:
-        where = begins + (place if place >= 0 else lengths + place)
-        ids[where], inner[where] = token, False
-    ids[inner] = tokens.columns["ids"]
-    return Tokens(lengths, {"ids": ids})
+def dictionaries(folder: Folder, n_words: int) -> tuple[str, str]:
+    """Where the dictionaries with so many words lie, and how their names end: ("geneformer", "_gc104M").
 
+    The size tells the versions apart: the official repository has the dictionaries of both.
 
-def genes_mean(hidden: Tensor, batch: Batch, n_start: int, n_end: int) -> Tensor:
-    """Mean over the tokens of each cell without the first and last ones: (N, D) -> (B, D)."""
-    if not n_start + n_end:
-        return cell_mean(hidden, batch)
-    inner = (batch.position >= n_start) & (batch.position < batch.length[batch.cell] - n_end)
-    total = hidden.new_zeros(batch.n_cells, hidden.shape[1], dtype=hidden.dtype).index_add_(0, batch.cell[inner], hidden[inner])
-    return total / (batch.length - n_start - n_end).clamp(min=1)[:, None]
+    Raises
+    ------
+    InputError
+        If there are none, or only those of other sizes.
+    """
+    others = []
+    for path in (path for place in PLACES for path in sorted(folder.path.glob(f"{place}/token_dictionary*"))):
+        if path.suffix in (".pkl", ".json"):
+            if (n_found := len(read_dictionary(path))) == n_words:
+                return os.path.relpath(path.parent, folder.path), path.stem.removeprefix("token_dictionary")
+            others.append(f"{path} has {n_found:,}")
+    if not others:
+        folder.file("token_dictionary*.pkl")  # raises, and says what is there
+    raise InputError(f"the config in {folder.path} is of a vocabulary of {n_words:,} words; {', '.join(others)}: another version?")
