@@ -49,7 +49,7 @@ def binned(values: NDArray[np.float32], n_bins: int, uniform: NDArray[np.float64
         return np.empty(0, np.float32)
     ascending = np.sort(values)
     limits = edges(ascending, n_bins)
-    distinct = ascending[np.r_[True, ascending[1:] != ascending[:-1]]]  # few, in counts: the edges are searched for these only
+    distinct = ascending[np.concatenate([[True], ascending[1:] != ascending[:-1]])]  # few, in counts: the edges are searched for these only
     which = distinct.searchsorted(values)
     last = limits.searchsorted(distinct, side="right")[which]
     if uniform is None:
