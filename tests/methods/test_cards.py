@@ -1,5 +1,6 @@
 """Every built-in method says what a reader must know before trusting its numbers."""
 
+import os
 import subprocess
 import sys
 
@@ -25,12 +26,24 @@ def test_card_is_complete(name):
         assert card.citation
 
 
-def test_optional_packages_are_imported_only_when_a_method_runs():
-    modules = ("scvi", "torch", "harmonypy", "scanorama", "scanpy", "anndata", "sklearn")
+HEAVY = ("scvi", "torch", "harmonypy", "scanorama", "scanpy", "anndata", "sklearn", "transformers", "huggingface_hub")
+
+
+@pytest.mark.parametrize(("of_foundation", "allowed"), [(False, []), (True, ["torch"])])
+def test_optional_packages_are_imported_only_when_a_method_runs(of_foundation, allowed):
     code = (
-        "import sys\nfrom scrutiny.core.registry import METHODS, TASKS\n"
-        "[registry.get(name) for registry in (METHODS, TASKS) for name in registry.names()]\n"
-        f"print([m for m in {modules!r} if m in sys.modules])"
+        "import sys\nfrom scrutiny.core.builtins import METHODS as DOTTED\nfrom scrutiny.core.registry import METHODS, TASKS\n"
+        f"[METHODS.get(name) for name, dotted in DOTTED.items() if ('.foundation.' in dotted) is {of_foundation}]\n"
+        "[TASKS.get(name) for name in TASKS.names()]\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == str(allowed)
+
+
+def test_without_torch_the_models_are_listed_with_what_they_need():
+    code = "import sys; sys.modules['torch'] = None; from scrutiny.cli import main; sys.argv = ['scrutiny', 'list', 'methods']; main()"
+    env = {**os.environ, "COLUMNS": "250"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    (line,) = (line for line in done.stdout.splitlines() if line.strip().startswith("geneformer"))
+    assert "needs torch" in line and "scrutiny[models]" in line, done.stdout + done.stderr

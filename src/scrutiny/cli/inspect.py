@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = ("methods", "metrics", "tasks", "datasets")
 EXTRAS = {
+    "models": ("torch", "scGPT, Geneformer and the other published models"),
     "scvi": ("scvi", "scVI and scANVI"),
     "integration": ("harmonypy", "Harmony"),
     "dask": ("distributed", "--engine dask"),
@@ -38,11 +39,17 @@ def list_things(
 
 
 def _list_methods(console: Console) -> None:
+    from rich.markup import escape
+
     from scrutiny.core.registry import METHODS, check_installed
 
     table = plain_table("Methods", "name", "kind", "what it does", "ready")
     for name in METHODS.names():
-        card = METHODS.get(name).card
+        try:
+            card = METHODS.get(name).card
+        except MissingDependency as error:
+            table.add_row(name, "", "", escape(str(error)))
+            continue
         try:
             check_installed(card)
             ready = "yes"

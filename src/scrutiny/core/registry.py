@@ -20,6 +20,9 @@ from .cards import MethodCard, MetricCard
 from .errors import InputError, MissingDependency
 from .scores import Measured
 
+EXTRA_OF = {"torch": "models", "safetensors": "models"}
+"""Package that a class cannot be loaded without -> the extra that installs it."""
+
 
 class Registry:
     """One kind of thing by name.
@@ -87,7 +90,8 @@ def _load(dotted: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == module.split(".")[0]:
             raise
-        raise MissingDependency(f"{module} needs {error.name}, which is not installed: pip install 'scrutiny[all]'") from error
+        extra = EXTRA_OF.get((error.name or "").split(".")[0], "all")
+        raise MissingDependency(f"needs {error.name}, which is not installed: pip install 'scrutiny[{extra}]'") from error
 
 
 METHODS = Registry("method", BUILTIN_METHODS)
