@@ -39,10 +39,10 @@ class Conversion(NamedTuple):
 def convert(folder: str | Path, out: str | Path, *, tell: Callable[[str], None] = lambda line: None) -> Conversion:
     """Write a checkpoint anew without pickles; every family reads the new folder to the same numbers.
 
-    Files of `torch.save` become ``.safetensors``: nested dictionaries are laid flat, with "/" between their keys, and how they were
-    nested, in which order, and the plain values beside them are kept in the metadata. Weights in several files become one. Pickled dictionaries become ``.json``.
-    Tables and what is safe already are copied, all else is left out. Each file is written whole or not at all, and what was written
-    by an earlier call is not written again.
+    Files of `torch.save` become ``.safetensors``: nested dictionaries are laid flat, with "/" between their keys; how they were nested,
+    their order and the plain values beside them are kept in the metadata. Weights in several files become one. Pickled dictionaries
+    become ``.json``. Tables and what is safe already are copied, all else is left out. Each file is written whole or not at all, and
+    what was written by an earlier call is not written again.
 
     Parameters
     ----------

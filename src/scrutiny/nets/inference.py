@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scrutiny.core.errors import InputError
 
-from .tokens import Batch, Tokens, batch_of
+from .tokens import Batch, Tokens, batch_of, joined
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -24,6 +24,9 @@ Item = TypeVar("Item")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 262_144, "mps": 65_536}
 """Tokens of a batch, by kind of device; halved for good where memory does not suffice."""
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""By what the errors of CUDA and MPS, of processors on Linux and macOS, of processors on Windows, and of cuBLAS are known."""
 
 
 class Part(NamedTuple):
@@ -75,6 +78,8 @@ class Runner:
     def __call__(self, chunks: Iterable[Tokens], compute: Callable[[Batch], Tensor]) -> Iterator[Part]:
         """Values for the cells of all chunks, batch by batch; ``rows`` count through the chunks."""
         start = 0
+        if self.cells_per_batch is not None:
+            chunks = _whole_batches(chunks, self.cells_per_batch)
         for tokens in in_background(chunks):
             for part in self._run(tokens, compute):
                 yield Part(part.rows + start, part.values)
@@ -84,25 +89,35 @@ class Runner:
         if self.cells_per_batch is not None:
             for begin in range(0, tokens.n_cells, self.cells_per_batch):
                 rows = np.arange(begin, min(begin + self.cells_per_batch, tokens.n_cells))
-                yield Part(rows, self._compute(tokens.take(rows), compute))
+                values = self._try(tokens.take(rows), compute)
+                if values is None:
+                    raise InputError(f"{len(rows)} cells at a time, as compat='official' needs, exceed the memory of {self.device}")
+                yield Part(rows, values)
             return
         left = list(np.argsort(-tokens.lengths, kind="stable"))  # the longest first: if memory lacks, it lacks at once
         while left:
             rows = np.array(left[: _fitting(tokens.lengths[left], self._budget)])
-            try:
-                values = self._compute(tokens.take(rows), compute)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                if len(rows) == 1:
-                    longest = int(tokens.lengths[rows[0]])
-                    raise InputError(f"one cell of {longest:,} tokens does not fit into the memory of {self.device}") from error
-                n_tokens = int(tokens.lengths[rows].sum())
-                self._budget = max(1, n_tokens // 2)
-                log.warning("not enough memory on %s for %d tokens; going on with %d", self.device, n_tokens, self._budget)
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
+            values = self._try(tokens.take(rows), compute)
+            if values is not None:
+                yield Part(rows, values)
+                left = left[len(rows) :]
                 continue
-            yield Part(rows, values)
-            left = left[len(rows) :]
+            n_tokens = int(tokens.lengths[rows].sum())
+            if len(rows) == 1:
+                raise InputError(f"one cell of {n_tokens:,} tokens does not fit into the memory of {self.device}")
+            self._budget = max(1, n_tokens // 2)
+            log.warning("not enough memory on %s for %d tokens; going on with %d", self.device, n_tokens, self._budget)
+
+    def _try(self, tokens: Tokens, compute: Callable[[Batch], Tensor]) -> NDArray[np.float32] | None:
+        """None where memory does not suffice."""
+        try:
+            return self._compute(tokens, compute)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+                raise
+        if self.device.type == "cuda":  # only now: until here the error kept alive what had been computed
+            torch.cuda.empty_cache()
+        return None
 
     def _compute(self, tokens: Tokens, compute: Callable[[Batch], Tensor]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
@@ -111,6 +126,17 @@ class Runner:
     def _autocast(self) -> AbstractContextManager[object]:
         wanted = PRECISIONS[self.precision]
         return nullcontext() if wanted is torch.float32 else torch.autocast(self.device.type, dtype=wanted)
+
+
+def _whole_batches(chunks: Iterable[Tokens], n_cells: int) -> Iterator[Tokens]:
+    """The same cells, cut where a batch of ``n_cells`` ends: what one chunk has too many begins the next."""
+    rest: list[Tokens] = []
+    for chunk in chunks:
+        tokens = joined([*rest, chunk])
+        whole = tokens.n_cells - tokens.n_cells % n_cells
+        yield tokens.take(range(whole))
+        rest = [tokens.take(range(whole, tokens.n_cells))]
+    yield from rest
 
 
 def _fitting(lengths: NDArray[np.int64], budget: int) -> int:
