@@ -126,6 +126,41 @@ class Hungry(Toy):
 
 
 @register_method
+class Alone(Toy):
+    """Embeds each cell by itself; notes each fit and each call with its cells.
+
+    The first ``deaths`` calls with the cell ``deadly`` end the process, or all fits if that is "fit".
+    """
+
+    card = card("alone", independent=True, gpu=True)
+
+    def __init__(self, calls: str = "", seconds: float = 0.0, deadly: str = "", deaths: int = 0) -> None:
+        super().__init__("")
+        self.notes, self.seconds, self.deadly, self.deaths = calls, seconds, deadly, deaths
+
+    def fit(self, train, *, seed):
+        self.note("fit", os.getpid())
+        if self.deadly == "fit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fit(train, seed=seed)
+
+    def embed(self, query):
+        self.note("embed", query.cell_ids[0], query.cell_ids[-1])
+        if self.deadly in query.cell_ids:
+            self.note("death")
+            if Path(self.notes).read_text().count("death") <= self.deaths:
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.seconds)
+        made = super().embed(query)
+        return CellEmbedding(made.values * np.nan, made.cell_ids) if self.deadly == "nan" else made
+
+    def note(self, *words):
+        if self.notes:
+            with Path(self.notes).open("a") as file:
+                file.write(" ".join(map(str, words)) + "\n")
+
+
+@register_method
 class Together:
     card = MethodCard("toy/together", "a toy", transductive=True)
 

@@ -29,6 +29,8 @@ from .store import Store
 from .study import Workers
 
 POLL_SECONDS = 0.5
+FIRST = ".1"
+"""How the marker of a first attempt ends."""
 
 
 @dataclass(frozen=True)
@@ -213,12 +215,19 @@ def _embed_of(stint: Stint, data: Dataset) -> Embed:
 
 @contextmanager
 def _claimed(claims: Claims, shards: Shards, owner: Owner, tell: Callable[[Message], None], wanted: range) -> Iterator[range]:
-    """Hold the first of these shards that nobody else is at; should the process die within, their markers stay."""
+    """Hold the first of these shards that nobody else is at; should the process die within, their markers stay.
+
+    One that a process has died of is held alone, so that the blame for a second death falls on the right one.
+    """
     markers: dict[int, Path] = {}
     try:
         with suppress(Busy):
             for number in wanted:
                 markers[number] = claims.take(_claim(shards, number), owner)
+                if markers[number].suffix != FIRST:
+                    if len(markers) > 1:
+                        claims.withdraw(markers.pop(number))
+                    break
         tell(Holding(tuple(markers.values())))
         held = wanted[: len(markers)]
         yield held if held and set(shards.missing()).issuperset(held) else held[:0]  # else somebody has just finished some of them
