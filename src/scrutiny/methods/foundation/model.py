@@ -166,10 +166,14 @@ class Foundation(ABC):
         """Raise NotApplicable if the weights are not there or the model knows too few genes of the data."""
         self.match(data)
 
+    def vocabulary(self, data: Dataset) -> Vocabulary:
+        """The genes that the model knows of the organism of these cells."""
+        return self.files.vocabulary
+
     def match(self, data: Dataset) -> Matched:
         """The genes of the data that the model knows; remembered, since plan, fit and embed ask for the same ones."""
         if self._last_match is None or self._last_match[0] is not data.var or self._last_match[1] != data.organism:
-            found = match(data, self.files.vocabulary, order=self.order, min_genes=self.min_genes, tables=self.tables)
+            found = match(data, self.vocabulary(data), order=self.order, min_genes=self.min_genes, tables=self.tables)
             self._last_match = (data.var, data.organism, found)
         return self._last_match[2]
 
