@@ -1,13 +1,15 @@
 """What a person hears while a study runs."""
 
+import re
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from scrutiny.cli.progress import progress_bar, time_left
+from scrutiny.cli.progress import cells_bar, progress_bar, time_left
 from scrutiny.core.scores import Status
 from scrutiny.engine.conduct import Event
+from scrutiny.engine.spread import Progress
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,28 @@ def test_without_a_terminal_each_run_is_a_line_and_failures_are_told():
     said = console.file.getvalue().splitlines()
     assert said[0] == "[1/2] pca on blood, cell_types: ok, about 30 s left"
     assert said[2] == "failed: mine on blood, cell_types: ValueError: [red]no"
+
+
+def cells_said(*steps, terminal=False):
+    console = Console(file=StringIO(), width=120, force_terminal=terminal, color_system=None)
+    with cells_bar(console) as tell:
+        for step in steps:
+            tell(step)
+    return console.file.getvalue()
+
+
+def test_an_embedding_tells_what_was_there_its_speed_and_troubles_once():
+    died = "a worker ended ([red]signal 9); what it was at is done again"
+    steps = (Progress(12_288, 100_000, 12_288), Progress(12_288, 100_000, 12_288, died), Progress(12_288, 100_000, 12_288, died))
+    last = Progress(100_000, 100_000, 12_288)
+    said = cells_said(*steps, last, last).splitlines()
+    assert said[:2] == ["12,288 of 100,000 cells were there from before", died]
+    assert len(said) == 3 and re.fullmatch(r"100,000 of 100,000 cells, [\d,]+ cells/s", said[2])
+    assert cells_said(Progress(0, 9, 0)) == ""
+
+
+def test_the_bar_of_an_embedding_shows_speed_and_time_left(monkeypatch):
+    clock = iter(range(10, 1000, 10))
+    monkeypatch.setattr("scrutiny.cli.progress.monotonic", lambda: float(next(clock)))
+    said = cells_said(Progress(0, 9_000, 0), Progress(3_000, 9_000, 0), terminal=True)
+    assert "3,000 of 9,000 cells, 150 cells/s, about 40 s left" in said

@@ -54,3 +54,40 @@ def test_what_cannot_be_written_leaves_nothing_behind(source, tmp_path):
     with pytest.raises(Misaligned):
         write_embedding(CellEmbedding(VALUES[:2], IDS[:2]), tmp_path / "out.h5ad", key="X", source=source)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cells.h5ad"]
+
+
+class OnDisk:
+    """Vectors that come block by block and never as a whole."""
+
+    n_dims = 2
+    cell_ids = np.array(["a", "b", "c"])
+
+    def __init__(self, *sizes):
+        self.sizes = sizes
+
+    def blocks(self):
+        for stop, size in zip(np.cumsum(self.sizes), self.sizes):
+            yield np.repeat(np.arange(stop - size, stop, dtype=np.float32)[:, None], 2, axis=1)
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".parquet", ".csv", ".npz"])
+def test_blocks_of_any_size_give_the_same_file(source, tmp_path, suffix):
+    found = [write_embedding(OnDisk(*sizes), tmp_path / f"{sizes}{suffix}", key="X", source=source) for sizes in ((3,), (2, 1), (1, 1, 1))]
+    if suffix == ".h5ad":
+        read = [anndata.read_h5ad(path).obsm["X"] for path in found]
+    elif suffix == ".npz":
+        read = [np.load(path)["values"] for path in found]
+    else:
+        read = [(pd.read_parquet(path) if suffix == ".parquet" else pd.read_csv(path, index_col=0)).to_numpy() for path in found]
+    assert all(values.tolist() == [[0, 0], [1, 1], [2, 2]] for values in read)
+    with pytest.raises(Misaligned, match="2 rows but 3 cell ids"):
+        write_embedding(OnDisk(2), tmp_path / f"short{suffix}", key="X", source=source)
+    assert not (tmp_path / f"short{suffix}").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_an_array_of_that_name_is_replaced(source, tmp_path):
+    first = write_embedding(CellEmbedding(VALUES, IDS), tmp_path / "one.h5ad", key="X_mine", source=source, about={"method": "one"})
+    second = write_embedding(OnDisk(3), tmp_path / "two.h5ad", key="X_mine", source=first, about={"method": "two", "n_genes": 7})
+    written = anndata.read_h5ad(second)
+    assert written.obsm["X_mine"].tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert written.uns["X_mine"] == {"method": "two", "n_genes": 7}
