@@ -47,8 +47,8 @@ class ScBertConfig:
             inner, _ = tensors[f"{first}.to_q.weight"].shape
         except (KeyError, ValueError) as error:
             raise InputError(f"{source} is no scBERT: it lacks a tensor, or one has no two dimensions ({error})") from error
-        if inner % head_width:
-            raise InputError(f"{source}: queries are {inner} wide, which is no multiple of the {head_width} of a head")
+        if not head_width or inner % head_width or n_classes < 2:
+            raise InputError(f"{source}: queries of {inner} in heads of {head_width}, or {n_classes} classes, make no scBERT")
         return cls(n_classes, n_tokens, width, depth, inner // head_width, head_width, n_features)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -24,6 +24,9 @@ from .weights import NameMap
 
 MODULES = {"encoder": "transformer", "decoder": "performer"}
 """What the authors published; their code knows others."""
+NOT_SIZES = ("bin_alpha", "mask_token_id", "pad_token_id")
+MOST_LAYERS, LARGEST = 1_000, 10_000_000
+"""Numbers that no serious config exceeds; making the modules for larger ones would not end."""
 
 
 @dataclass(frozen=True)
@@ -67,30 +70,39 @@ class ScFoundationConfig:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], source: str) -> ScFoundationConfig:
-        """From the config inside a checkpoint: model and data set fields are put together, the latter win.
+        """From the config inside a checkpoint: fields of the model and of the data set are put together, the latter win.
 
         Raises
         ------
         InputError
-            If a field is missing, or asks for an architecture that was never published.
+            If a field is missing or out of all reason, or asks for an architecture that was never published.
         """
         try:
             merged = {**fields["model_config"][fields["model"]], **fields["dataset_config"]["rnaseq"]}
-            parts = {name: merged[name] for name in MODULES}
-            odd = {name: part["module_type"] for name, part in parts.items() if part.get("module_type", MODULES[name]) != MODULES[name]}
-            if odd or any(part.get("norm_first") for part in parts.values()):
-                raise InputError(f"{source} asks for {odd or 'norm_first'}; known are {MODULES}, the encoder normalised after residuals")
-            encoder, decoder = parts["encoder"], parts["decoder"]
-            return cls(
+            encoder, decoder = merged["encoder"], merged["decoder"]
+            modules = {name: merged[name].get("module_type", known) for name, known in MODULES.items()}
+            norm_first = encoder.get("norm_first", False)
+            config = cls(
                 **{name: merged[name] for name in ("seq_len", "bin_num", "bin_alpha", "mask_token_id", "pad_token_id")},
-                **{"width": encoder["hidden_dim"], "depth": encoder["depth"], "n_heads": encoder["heads"]},
+                width=encoder["hidden_dim"],
+                depth=encoder["depth"],
+                n_heads=encoder["heads"],
                 decoder_width=decoder["hidden_dim"],
                 decoder_depth=decoder["depth"],
                 decoder_heads=decoder["heads"],
                 decoder_head_width=decoder["dim_head"],
             )
-        except KeyError as error:
-            raise InputError(f"the config in {source} lacks the field {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"the config in {source} lacks a field, or one is of an odd kind: {error}") from error
+        if modules != MODULES or norm_first:
+            raise InputError(f"{source} has {modules}, norm_first {norm_first}; known are {MODULES}, normalised after each residual")
+        for name, value in asdict(config).items():
+            most = MOST_LAYERS if name.endswith("depth") else LARGEST
+            if not isinstance(value, int | float) or name not in NOT_SIZES and not (isinstance(value, int) and 0 < value <= most):
+                raise InputError(f"the config in {source} says {name} is {value!r}; expected a whole number from 1 to {most:,}")
+        if config.width % config.n_heads:
+            raise InputError(f"the config in {source}: width {config.width} does not split into {config.n_heads} heads")
+        return config
 
 
 class ValueEmbedding(nn.Module):
@@ -167,8 +179,8 @@ class ScFoundationNet(nn.Module):
         return self.norm(self.decoder_norm(x)).unflatten(0, (batch.n_cells, -1))[:, : config.n_genes]  # (B, n_genes, D')
 
     def expression(self, states: Tensor) -> Tensor:
-        """(..., D') states of genes -> (...) ln(1 + 1e4 * share of all counts) at the depth that was asked for."""
-        return self.head(states).squeeze(-1)
+        """(B, n, D') states of genes -> (B, n) ln(1 + 1e4 * share of all counts) at the depth that was asked for."""
+        return self.head(states.flatten(0, 1)).view(states.shape[:2])
 
 
 SCFOUNDATION_NAMES = NameMap(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
-from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Part, device_of
@@ -176,11 +176,9 @@ class ScBert(Foundation):
         Raises
         ------
         NotApplicable
-            If the checkpoint was fine-tuned, which replaces the head.
+            If the checkpoint was fine-tuned, which puts another head in the place of this one.
         """
         matched, net = self.match(query), self.net
-        if self.absent:
-            raise NotApplicable("this checkpoint was fine-tuned and has no head that predicts expression; take the pretrained one")
         true, predicted = np.empty((2, query.n_cells, len(matched.words)), np.float32)
         gone = np.empty(true.shape, bool)
         words = torch.from_numpy(matched.words).to(device_of(self.device))
@@ -216,18 +214,24 @@ def tokens_of(classes: NDArray[np.int16]) -> Tokens:
 
 def gene_names(path: Path) -> list[str]:
     """Names of the genes in a file of the kinds in `GENE_ORDER`. Raises InputError if it has none."""
-    if path.suffix == ".txt":
-        return path.read_text("utf-8").split()
     try:
-        if path.suffix == ".json":
-            names = json.loads(path.read_text("utf-8"))
-        else:
-            with h5py.File(path) as file:
-                var = file["var"]
-                index = var["index"] if isinstance(var, h5py.Dataset) else var[var.attrs.get("_index", "index")]
-                names = [name.decode() if isinstance(name, bytes) else str(name) for name in index[:]]
-    except (OSError, KeyError, ValueError) as error:
+        match path.suffix:
+            case ".txt":
+                names = path.read_text("utf-8").split()
+            case ".json":
+                names = json.loads(path.read_text("utf-8"))
+            case _:
+                names = index_of_var(path)
+    except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path} does not name genes: {error}") from error
     if not isinstance(names, list):
         raise InputError(f"{path} holds a {type(names).__name__}; expected a list of gene names")
     return [str(name) for name in names]
+
+
+def index_of_var(path: Path) -> list[str]:
+    """Names of the genes of an h5ad file, as anndata writes them today or wrote them in 2019; nothing else of it is read."""
+    with h5py.File(path) as file:
+        var = file["var"]
+        index = var["index"] if isinstance(var, h5py.Dataset) else var[var.attrs.get("_index", "index")][:]
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in index]
