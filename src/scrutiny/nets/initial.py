@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import torch
@@ -9,15 +10,22 @@ from torch import nn
 
 
 def randomise(net: nn.Module, seed: int) -> None:
-    """Give a net without storage the weights that PyTorch would start from, or normal ones where the net names ``initial_std``.
+    """Give a net without storage the weights that PyTorch's layers start from, or normal ones where the net names ``initial_std``.
 
-    Modules are visited in the order of their names; those with an own ``reset(generator)`` draw for themselves.
+    Every module draws by (seed, its name), on the processor: the same weights on any device, with or without another head. Modules with
+    weights of their own have a method ``reset(generator)`` that draws them.
+
+    Raises
+    ------
+    TypeError
+        If a module has weights and no such method.
     """
     net.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
     std: float | None = getattr(net, "initial_std", None)
     with torch.no_grad():
-        for _, module in sorted(net.named_modules(), key=lambda pair: pair[0]):
+        for name, module in net.named_modules():
+            digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
             if hasattr(module, "reset"):
                 module.reset(generator)
             else:
