@@ -116,14 +116,17 @@ def check_model(
 
 
 @models_app.command("convert")
-def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything yet.")]) -> None:
-    """Write a checkpoint anew without pickles: weights as safetensors, dictionaries as JSON.
+def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Folder to write; what is there already stays.")]) -> None:
+    """Write a checkpoint anew without pickles: weights as safetensors, dictionaries as JSON. Every model reads it to the same numbers.
 
     `scrutiny models convert weights/scGPT_human weights/scGPT_human_safe`
     """
     from scrutiny.nets.convert import convert
 
-    print(f"wrote {convert(folder, out)}")
+    done = convert(folder, out, tell=print)
+    for name, reason in done.left_out.items():
+        print(f"left out: {name} ({reason})")
+    print(f"{out} has {len(done.converted)} files converted and {len(done.copied)} copied. Look at it with `scrutiny models check {out}`")
 
 
 # What the tables say -----------------------------------------------------------------------------------------------------------

@@ -7,19 +7,21 @@ from pathlib import Path
 from scrutiny.core.errors import InputError
 from scrutiny.nets.folder import CONVERTED
 
-TELLING = {
-    "scgpt": ("args.json", "vocab.json"),
-    "geneformer": ("config.json", "token_dictionary*.pkl", "gene_median_dictionary*.pkl"),
-    "scfoundation": ("models.ckpt",),
-    "uce": ("species_offsets.pkl", "species_chrom.csv"),
-    "scimilarity": ("layer_sizes.json", "gene_order.tsv"),
-    "nicheformer": ("*.ckpt", "*_mean_script.npy"),
-    "scbert": ("*.pth", "panglao*.h5ad"),
-    "cellplm": ("*.config.json", "*.ckpt"),
-    "langcell": ("cell_bert/config.json", "cell_proj.bin"),
-    "genecompass": ("config.json", "*token*.pickle"),
+from .geneformer import PLACES
+
+TELLING: dict[str, tuple[tuple[str, ...], ...]] = {
+    "scgpt": (("args.json",), ("vocab.json",)),
+    "geneformer": (("config.json",), tuple(f"{place}/token_dictionary*.pkl" for place in PLACES)),
+    "scfoundation": (("models.ckpt",),),
+    "uce": (("species_offsets.pkl",), ("species_chrom.csv",)),
+    "scimilarity": (("layer_sizes.json",), ("gene_order.tsv",)),
+    "nicheformer": (("*.ckpt",), ("*_mean_script.npy",)),
+    "scbert": (("*.pth",), ("panglao*.h5ad", "panglao*.json", "panglao*.txt")),
+    "cellplm": (("*.config.json",), ("*.ckpt",)),
+    "langcell": (("cell_bert/config.json",), ("cell_proj.bin",)),
+    "genecompass": (("config.json",), ("*tokens.pickle", "*token1000W.pickle")),
 }
-"""Family -> patterns of files that together no other family has; the converted form of a file counts as the file."""
+"""Family -> what it needs, each by one of several patterns; together no other family has them. A converted file counts as the file."""
 SHOWN = 12
 
 
@@ -33,7 +35,7 @@ def family_of(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; expected one that holds the files of a checkpoint")
-    lacking = {family: [pattern for pattern in patterns if not _is_there(folder, pattern)] for family, patterns in TELLING.items()}
+    lacking = {family: [wanted[0] for wanted in needs if not _is_there(folder, wanted)] for family, needs in TELLING.items()}
     families = [family for family, missing in lacking.items() if not missing]
     if len(families) == 1:
         return families[0]
@@ -47,7 +49,7 @@ def family_of(folder: Path) -> str:
     )
 
 
-def _is_there(folder: Path, pattern: str) -> bool:
-    stem, dot, suffix = pattern.rpartition(".")
-    twin = CONVERTED.get(dot + suffix)
-    return any(path.is_file() for wanted in filter(None, (pattern, twin and stem + twin)) for path in folder.glob(wanted))
+def _is_there(folder: Path, patterns: tuple[str, ...]) -> bool:
+    stems = [(pattern, *pattern.rpartition(".")) for pattern in patterns]
+    twins = [stem + CONVERTED[dot + suffix] for _, stem, dot, suffix in stems if dot + suffix in CONVERTED]
+    return any(path.is_file() for pattern in (*patterns, *twins) for path in folder.glob(pattern))

@@ -1,0 +1,140 @@
+"""The commands on models: as a person uses them, on the folders of the reference fixtures and on damaged ones."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from scrutiny.cli.app import app
+from scrutiny.core.errors import InputError, MissingDependency
+from scrutiny.core.registry import METHODS
+from scrutiny.data.checkpoints import checkpoints, default_checkpoints
+from scrutiny.methods.foundation.recognise import TELLING, family_of
+from scrutiny.nets.folder import CONVERTED
+
+FIXTURES = {family: family for family in TELLING if family != "geneformer"} | {"geneformer_v1": "geneformer", "geneformer_v2": "geneformer"}
+WIDE = {"COLUMNS": "240"}
+
+
+def said(*arguments):
+    """What a command prints; its errors come as they are."""
+    done = CliRunner().invoke(app, ["models", *map(str, arguments)], env=WIDE, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def copied(shared, tmp_path):
+    """A copy of the folder of a fixture, complete as a fetched one would be."""
+
+    def copy(name):
+        folder = shutil.copytree(shared / "parity" / name, tmp_path / name, ignore=shutil.ignore_patterns("cells.h5ad", "expected.npz"))
+        if name == "scfoundation":
+            shutil.copy(shared / "reference-data" / name / "OS_scRNA_gene_index.19264.tsv", folder)
+        return folder
+
+    return copy
+
+
+def test_every_published_checkpoint_is_listed_with_what_binds_it():
+    text = said("list")
+    lines = {line.split()[0].rstrip("*"): line for line in text.splitlines() if line.split()}
+    assert set(checkpoints()) <= set(lines)
+    for name, known in checkpoints().items():
+        card = METHODS.get(known.family).card.model
+        assert ("NON-COMMERCIAL" in lines[name]) == (card.commercial is False), name
+        assert ("by hand" in lines[name]) == bool(known.by_hand), name
+    assert "NON-COMMERCIAL" in lines["scfoundation-100m"]
+
+
+@pytest.mark.parametrize("family", TELLING)
+def test_the_card_of_a_family_is_shown_whole(family):
+    text = " ".join(said("show", family).split())
+    card = METHODS.get(family).card
+    for part in (card.model.title, card.model.code_licence, card.citation.split(",")[0], "compat", "get it"):
+        assert part in text, part
+    assert all(known.name in text for known in checkpoints().values() if known.family == family)
+
+
+def test_a_checkpoint_is_shown_with_its_files_and_known_exposure():
+    text = said("show", "scgpt-blood")
+    assert "1kkug5C7NjvXIwQGGaGoqXTk_Lb_pDrBU" in text and "scgpt-brain" not in text
+    assert "tabula_sapiens" in text and "seen" in text and "pooling" in text
+    with pytest.raises(InputError, match=r"no checkpoint is called 'scgtp-blood'; did you mean \['scgpt-blood'"):
+        said("show", "scgtp-blood")
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_a_folder_is_recognised_read_strictly_and_run(copied, fixture):
+    text = said("check", copied(fixture))
+    assert f"family {FIXTURES[fixture]}" in " ".join(text.split())
+    for part in ("config", "parameters", "tensors used", "vocabulary", "key of the content", "\nOK: "):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_a_converted_folder_is_the_same_model(copied, fixture, tmp_path):
+    folder = copied(fixture)
+    assert "files converted" in said("convert", folder, tmp_path / "new")
+    assert not {path.suffix for path in (tmp_path / "new").rglob("*")} & set(CONVERTED)
+    before, after = (said("check", where).splitlines() for where in (folder, tmp_path / "new"))
+    alike = ("family", "config", "parameters", "tensors used", "vocabulary", "vector of a cell")
+    assert [line for line in before if line.strip().startswith(alike)] == [line for line in after if line.strip().startswith(alike)]
+
+
+def test_a_tensor_too_few_or_too_many_is_named(copied):
+    folder = copied("geneformer_v1")
+    tensors = load_file(folder / "model.safetensors")
+    some = "bert.embeddings.LayerNorm.weight"
+    save_file({name: tensor for name, tensor in tensors.items() if name != some}, folder / "model.safetensors")
+    with pytest.raises(InputError, match="missing.*norm"):
+        said("check", folder)
+    save_file({**tensors, "mine.weight": tensors[some].clone()}, folder / "model.safetensors")
+    with pytest.raises(InputError, match="mine.weight"):
+        said("check", folder)
+
+
+def test_weights_that_are_not_finite_are_refused(copied):
+    folder = copied("geneformer_v1")
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor * float("nan") if "word" in name else tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+    with pytest.raises(InputError, match="not finite"):
+        said("check", folder)
+
+
+def test_a_folder_of_no_family_or_of_two_says_what_is_lacking(tmp_path):
+    with pytest.raises(InputError, match="it has no files; the families are"):
+        family_of(tmp_path)
+    (tmp_path / "args.json").write_text("{}")
+    with pytest.raises(InputError, match=r"it has args.json; scgpt lacks vocab.json"):
+        family_of(tmp_path)
+    for name in ("vocab.json", "models.safetensors"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="files of scgpt and scfoundation; name one with --family"):
+        family_of(tmp_path)
+    with pytest.raises(InputError, match="there is no family 'scgtp'"):
+        said("check", tmp_path, "--family", "scgtp")
+    with pytest.raises(InputError, match="there is no folder"):
+        family_of(tmp_path / "none")
+
+
+def test_a_refusal_is_one_line_and_exit_code_2(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "scrutiny", "models", "check", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("scrutiny: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_every_command_has_an_example():
+    for command in ("list", "show", "fetch", "check", "convert"):
+        assert f"scrutiny models {command}" in CliRunner().invoke(app, ["models", command, "--help"], env=WIDE).output
+
+
+def test_every_family_can_be_recognised_and_has_a_default():
+    assert set(TELLING) == set(default_checkpoints())
+    for family in TELLING:
+        try:
+            assert METHODS.get(family).card.model is not None
+        except MissingDependency as error:
+            pytest.fail(f"{family}: {error}")
