@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -9,7 +11,18 @@ from scipy import sparse
 from scrutiny.nets.tokens import Tokens
 
 
-def ranked(values: sparse.csr_matrix, ids: NDArray[np.int64], longest: int) -> Tokens:
+def stable(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ascending order; equal values stay as they are."""
+    return np.argsort(values, kind="stable")
+
+
+def ranked(
+    values: sparse.csr_matrix,
+    ids: NDArray[np.int64],
+    longest: int,
+    *,
+    argsort: Callable[[NDArray[np.float64]], NDArray[np.int64]] = stable,
+) -> Tokens:
     """Tokens of each cell by descending value, equal values in the order of the columns, at most ``longest``.
 
     Parameters
@@ -18,6 +31,8 @@ def ranked(values: sparse.csr_matrix, ids: NDArray[np.int64], longest: int) -> T
         (n_cells, n_genes) CSR of values from 0 on, columns sorted; zeros are no tokens, stored or not.
     ids
         (n_genes,) token of each column.
+    argsort
+        Ascending order of the negative values of a cell, for models that bring equal ones into another order.
 
     Returns
     -------
@@ -30,7 +45,7 @@ def ranked(values: sparse.csr_matrix, ids: NDArray[np.int64], longest: int) -> T
     falling = -values.data.astype(np.float64)
     ends = values.indptr
     # Cell after cell: many short sorts are several times as fast as one long sort by cell and value.
-    orders = [begin + np.argsort(falling[begin:end], kind="stable")[:longest] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    orders = [begin + argsort(falling[begin:end])[:longest] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
     kept = np.concatenate([*orders, np.empty(0, np.int64)]).astype(np.int64, copy=False)
     columns = {"ids": ids[values.indices[kept]].astype(np.int64), "values": values.data[kept]}
     return Tokens(np.minimum(np.diff(ends), longest).astype(np.int64), columns)
