@@ -88,6 +88,8 @@ class Scimilarity(Foundation):
         ),
     )
     names = SCIMILARITY_NAMES
+    tokens_of_cell = 1
+    """For estimates: a cell passes each matrix once."""
 
     def __init__(
         self,
