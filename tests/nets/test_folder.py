@@ -29,7 +29,7 @@ def test_the_first_pattern_that_anything_matches(tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "there"),
-    [("m.ckpt", "m.safetensors"), ("*.best.pt", "x.best.safetensors"), ("t*.pkl", "tokens.json"), ("t.pickle", "t.json"), ("m.bin", "m.bin")],
+    [("m.ckpt", "m.safetensors"), ("*.best.pt", "x.best.safetensors"), ("t*.pkl", "tok.json"), ("t.pickle", "t.json"), ("m.bin", "m.bin")],
 )
 def test_a_converted_file_counts_as_the_file_and_comes_first(tmp_path, asked, there):
     put(tmp_path, **{asked.replace("*", "x"): "old", there: "new"})

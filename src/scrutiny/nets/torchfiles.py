@@ -149,7 +149,7 @@ class _TensorUnpickler(PlainUnpickler):
 
 
 def _path(*parts: str) -> str:
-    return "/".join(part[:255] for part in parts)
+    return str(PurePosixPath(*(part[:255] for part in parts)))
 
 
 def _read_zip(path: Path) -> Any:
