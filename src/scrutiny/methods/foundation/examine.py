@@ -102,7 +102,9 @@ def _embedded(model: Any, data: Dataset) -> np.ndarray:
 
 
 def _flat(config: Any) -> dict[str, Any]:
-    """The fields of a config that a person can read."""
-    if not is_dataclass(config):
-        return {}
-    return {field.name: value for field in fields(config) if isinstance(value := getattr(config, field.name), str | int | float)}
+    """The fields of a config, nested ones included, that a person can read."""
+    plain: dict[str, Any] = {}
+    for field in fields(config) if is_dataclass(config) else ():
+        value = getattr(config, field.name)
+        plain |= {field.name: value} if isinstance(value, str | int | float) else _flat(value)
+    return plain
