@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard
@@ -50,7 +51,7 @@ class Files(Protocol):
     def vocabulary(self) -> Vocabulary: ...
 
 
-class Foundation(ABC):
+class Published(ABC):
     """A published model, read from the official files and run by a net of ours.
 
     Parameters
@@ -125,10 +126,6 @@ class Foundation(ABC):
     def tokens(self, counts: Counts, matched: Matched, cell_ids: np.ndarray) -> Tokens:
         """Tokens of some cells (n,), in their order."""
 
-    @abstractmethod
-    def embed_batch(self, batch: Batch) -> Tensor:
-        """Vectors (B, n_dims) of the cells of a batch."""
-
     # What follows from it --------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -188,20 +185,21 @@ class Foundation(ABC):
         told = {"key": self.weights_key, "origin": found.text, "published": found.published}
         return {**told, "title": model.title, "licence": model.weights_licence, "commercial": model.commercial} if model else told
 
-    def fit(self, train: Dataset, *, seed: int) -> Self:
-        """Nothing is learnt: the weights are loaded."""
+    def with_seed(self, seed: int) -> Self:
+        """Load the weights, or draw those of an untrained twin."""
         self.seed = seed
         self.__dict__.pop("net", None)
         self.net  # noqa: B018 - loaded here, so that its seconds count as fitting
         return self
 
-    def embed(self, query: Dataset) -> CellEmbedding:
-        values: np.ndarray | None = None
-        for rows, part in self.runner()(self.token_chunks(query), self.embed_batch):
-            if values is None:
+    def of_cells(self, query: Dataset, compute: Callable[[Batch], Tensor]) -> NDArray[np.float32]:
+        """What ``compute`` gives for the cells of a batch, for all cells: (n_cells, n_dims)."""
+        values = np.empty((0, 0), np.float32)
+        for rows, part in self.runner()(self.token_chunks(query), compute):
+            if not values.size:
                 values = np.empty((query.n_cells, part.shape[1]), dtype=np.float32)
             values[rows] = part
-        return CellEmbedding(values if values is not None else np.empty((0, 0), np.float32), query.cell_ids)
+        return values
 
     def runner(self) -> Runner:
         return Runner(device_of(self.device), self.precision, cells_per_batch=self.cells_per_batch)
@@ -230,13 +228,28 @@ class Foundation(ABC):
         return {name: value for name, value in self.__dict__.items() if name not in ("net", "folder", "files", "_last_match")}
 
 
+class Foundation(Published):
+    """A published model that embeds cells one by one, or at most those of a batch together; for its options see `Published`."""
+
+    @abstractmethod
+    def embed_batch(self, batch: Batch) -> Tensor:
+        """Vectors (B, n_dims) of the cells of a batch."""
+
+    def fit(self, train: Dataset, *, seed: int) -> Self:
+        """Nothing is learnt: the weights are loaded."""
+        return self.with_seed(seed)
+
+    def embed(self, query: Dataset) -> CellEmbedding:
+        return CellEmbedding(self.of_cells(query, self.embed_batch), query.cell_ids)
+
+
 class EmbedsGenes(Protocol):
     """A model that also has vectors of genes."""
 
     def embed_genes(self, query: Dataset) -> GeneEmbedding: ...
 
 
-class Untrained:
+class UntrainedWeights:
     """Mixed in before a family: the same architecture, vocabulary and tokens, but random weights drawn by the seed."""
 
     @property
@@ -251,6 +264,10 @@ class Untrained:
     def weights_key(self: Any) -> str:
         self.files  # noqa: B018 - reading them tells which they are
         return self.content_key
+
+
+class Untrained(UntrainedWeights):
+    """The same for a family with `Foundation.embed`."""
 
     def embed(self: Any, query: Dataset, *, truth: Any = None) -> CellEmbedding:
         """``truth`` is shown to every control; this one does not look."""
