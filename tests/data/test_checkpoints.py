@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -141,6 +142,13 @@ def test_the_command_fetches_from_the_endpoint_of_the_environment(hub, server, t
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "config.json does not have the checksum that was published" in done.stderr
+
+
+def test_two_at_once_fetch_once(on_hub, cache):
+    on_hub.server.seconds_per_answer = 0.1
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(lambda _: fetch("toy-base"), range(3))) == {cache / "toy-base"}
+    assert len([path for path, _ in on_hub.server.asked if path.startswith("/blobs")]) == 1
 
 
 # URLs, archives, by hand -------------------------------------------------------------------------------------------------------
