@@ -20,8 +20,8 @@ from scrutiny.nets.folder import Folder
 from scrutiny.nets.tokens import Batch, Tokens, joined
 from scrutiny.nets.weights import read_tensors
 
-from .draws import hidden
 from .genes import Counts, Matched, Vocabulary
+from .masking import PROBABILITY, masked
 from .medians import MedianGenes
 from .model import Foundation, Untrained, untrained_card
 from .ranks import framed
@@ -148,30 +148,12 @@ class Geneformer(Foundation):
         hide
             Share of the genes of each cell that the model is not shown, drawn by (seed, cell id).
         """
-        files: GeneformerFiles = self.files
+        genes: MedianGenes = self.files.genes
         matched, tokens = self.match(query), joined(self.token_chunks(query))
-        true = tokens.columns["ids"]
-        place = np.flatnonzero(~np.isin(true, [*files.start, *files.end]))  # (n_entries,) of the genes among all tokens
-        n_genes = tokens.lengths - len(files.start) - len(files.end)
-        gone = hidden(n_genes, hide, seed=self.seed, cell_ids=query.cell_ids)
-        shown = true.copy()
-        shown[place[gone]] = files.genes.special["<mask>"]
-        given = Tokens(tokens.lengths, {"ids": shown, "true": true})
-        predicted = np.empty(len(true), dtype=np.float32)
-        for rows, values in self.runner()([given], self._log_probability):
-            predicted[given.places(rows)] = values
-        column_of = np.full(files.config.vocab_size, -1)
-        column_of[files.genes.tokens[matched.words]] = np.arange(len(matched.words))
-        return Reconstruction(
-            query.cell_ids,
-            matched.gene_ids,
-            rows=np.repeat(np.arange(query.n_cells), n_genes),
-            columns=column_of[true[place]],
-            predicted=predicted[place],
-            true=np.zeros(len(place), np.float32),
-            hidden=gone,
-            quantity="log-probability of the gene at its place",
-        )
+        masks = {"ids": genes.special["<mask>"]}
+        given = masked(tokens, genes.tokens[matched.words], hide, seed=self.seed, query=query, masks=masks)
+        sure = np.zeros(len(given.tokens.columns["true"]))
+        return given.reconstruct(query, matched, self.runner(), self._log_probability, true=sure, quantity=PROBABILITY)
 
     def _log_probability(self, batch: Batch) -> Tensor:
         """(N,) of the true token at each place."""
