@@ -95,7 +95,27 @@ def test_self_attention_is_multihead_attention_of_pytorch():
     )
     x = drawn(7, D)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x, (7,)), theirs(x[None], x[None], x[None], need_weights=False)[0][0], **TOLERANCE)
+        found = ours.out(attend(*ours.project(x), (7,)).flatten(1))
+        torch.testing.assert_close(found, theirs(x[None], x[None], x[None], need_weights=False)[0][0], **TOLERANCE)
+
+
+def test_in_bfloat16_the_ends_of_a_cell_stay_in_float32():
+    layers = [filled(Block(D, HEADS, FF)) for _ in range(3)]
+    lengths = (40, 1, 0, 2, 30)
+    x = exact = drawn(sum(lengths), D)
+    with torch.inference_mode():
+        for layer in layers:
+            exact = layer(exact, lengths)
+        last = layers[-1].first(exact, batch_with((40, 1, 2, 30)))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for layer in layers:
+                x = layer(x, lengths)
+            first = layers[-1].first(x, batch_with((40, 1, 2, 30)))
+    off = (x.float() - exact).norm(dim=1) / exact.norm(dim=1)
+    ends = torch.tensor([0, 38, 39, 40, 41, 42, 43, 71, 72])
+    inner = torch.ones(len(off), dtype=bool).index_fill_(0, ends, False)
+    assert off[ends].mean() < off[inner].mean() / 2
+    assert ((first - last).norm(dim=1) / last.norm(dim=1)).mean() < off[inner].mean() / 2
 
 
 def test_mean_and_max_of_each_cell():

@@ -82,23 +82,25 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, lengths: Sequence[int], keys: Keys | None = None) -> Tensor:
-        """(N, D) -> (N, D)."""
-        q, k, v = self.qkv(x).unflatten(1, (3, self.n_heads, -1)).unbind(1)  # (N, H, E) each
-        if keys is not None:
-            return self.out(attend(q, k[keys.where], v[keys.where], lengths, keys.lengths).flatten(1))
-        return self.out(attend(q, k, v, lengths).flatten(1))
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (N, H, E) each."""
+        q, k, v = self.qkv(x).unflatten(1, (3, self.n_heads, -1)).unbind(1)
+        return q, k, v
 
-    def first(self, x: Tensor, batch: Batch) -> Tensor:
-        """What `forward` gives for the first token of each cell, without computing the others: (N, D) -> (B, D)."""
+    def project_first(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """As `project`, with the queries (B, H, E) of the first token of each cell only."""
         d = x.shape[1]
         q = F.linear(x[batch.start], self.qkv.weight[:d], self.qkv.bias[:d]).unflatten(1, (self.n_heads, -1))  # (B, H, E)
         k, v = F.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).unflatten(1, (2, self.n_heads, -1)).unbind(1)  # (N, H, E) each
-        return self.out(attend(q, k, v, [1] * batch.n_cells, batch.lengths).flatten(1))
+        return q, k, v
 
 
 class Block(nn.Module):
-    """A transformer layer normalised after each residual, as in Vaswani et al. 2017 and `torch.nn.TransformerEncoderLayer`."""
+    """A transformer layer normalised after each residual, as in Vaswani et al. 2017 and `torch.nn.TransformerEncoderLayer`.
+
+    Where matrix products are in bfloat16 (autocast, nothing to be trained), the tokens at the ends of each cell are computed once more
+    in float32: models take the vector of a cell from them, and unlike a mean over all tokens it does not average the rounding out.
+    """
 
     def __init__(self, d_model: int, n_heads: int, d_ff: int, *, activation: Activation = F.relu, eps: float = 1e-5) -> None:
         super().__init__()
@@ -111,14 +113,47 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, lengths: Sequence[int], keys: Keys | None = None) -> Tensor:
         """(N, D) -> (N, D)."""
-        return self._feed_forward(self.norm1(x + self.attention(x, lengths, keys)))
+        q, k, v = self.attention.project(x)
+        if keys is not None:
+            k, v = k[keys.where], v[keys.where]
+        key_lengths = lengths if keys is None else keys.lengths
+        out = self.finish(x, attend(q, k, v, lengths, None if keys is None else keys.lengths))
+        if _is_reduced(x):
+            ends = _ends(lengths, x.device)
+            out[ends.where] = self._in_float32(x[ends.where], q[ends.where], k, v, ends.lengths, key_lengths)
+        return out
 
     def first(self, x: Tensor, batch: Batch) -> Tensor:
         """What `forward` gives for the first token of each cell: (N, D) -> (B, D). Every cell must have a token."""
-        return self._feed_forward(self.norm1(x[batch.start] + self.attention.first(x, batch)))
+        q, k, v = self.attention.project_first(x, batch)
+        one_each = [1] * batch.n_cells
+        if _is_reduced(x):
+            return self._in_float32(x[batch.start], q, k, v, one_each, batch.lengths)
+        return self.finish(x[batch.start], attend(q, k, v, one_each, batch.lengths))
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def _in_float32(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int]) -> Tensor:
+        """The layer for some tokens (n, D) of each cell, given the queries (n, H, E) and the keys and values of all."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.finish(x.float(), attend(q.float(), k.float(), v.float(), lengths, key_lengths))
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """From what each token (..., D) has gathered, (..., H, E), to its vector after the layer (..., D)."""
+        x = self.norm1(x + self.attention.out(attended.flatten(-2)))
         return self.norm2(x + self.ff2(self.activation(self.ff1(x))))
+
+
+def _is_reduced(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type) and not torch.is_grad_enabled()
+
+
+def _ends(lengths: Sequence[int], device: torch.device) -> Keys:
+    """The first and the last two tokens of each cell, each once: those that models read a cell from."""
+    where: list[int] = []
+    begin = 0
+    for n in lengths:
+        where += [begin + place for place in sorted({0, n - 2, n - 1} & set(range(n)))]
+        begin += n
+    return Keys(torch.tensor(where, dtype=torch.int64, device=device), [min(n, 3) for n in lengths])
 
 
 def cell_mean(x: Tensor, batch: Batch) -> Tensor:

@@ -153,8 +153,7 @@ def _layer_with_mask(layer: Block, x: Tensor, added: Tensor) -> Tensor:
     attention = layer.attention
     split = attention.qkv(x).unflatten(2, (3, attention.n_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, T, E)
     heads = F.scaled_dot_product_attention(*split, attn_mask=added.to(split.dtype)).transpose(1, 2)  # (B, T, H, E)
-    x = layer.norm1(x + attention.out(heads.flatten(2)))
-    return layer.norm2(x + layer.ff2(layer.activation(layer.ff1(x))))
+    return layer.finish(x, heads)
 
 
 class TokenEncoder(nn.Module):
