@@ -162,11 +162,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     InputError
         As `read_checkpoint`, or if the file holds anything else.
     """
-    found = read_checkpoint(path)
+    return only_tensors(read_checkpoint(path), str(path))
+
+
+def only_tensors(found: Any, source: str) -> dict[str, Tensor]:
+    """The same dictionary. Raises InputError, naming ``source``, if anything but tensors by name is in it."""
+    if not isinstance(found, Mapping):
+        raise InputError(f"{source} should hold tensors by name; it is a {type(found).__name__}")
     for name, value in found.items():
         if not isinstance(value, Tensor) or not isinstance(name, str):
-            raise InputError(f"{path} should hold tensors by name; {name!r} is a {type(value).__name__}; it has {list(found)[:SHOWN]}")
-    return found
+            raise InputError(f"{source} should hold tensors by name; {name!r} is a {type(value).__name__}; it has {list(found)[:SHOWN]}")
+    return dict(found)
 
 
 def read_checkpoint(path: Path) -> dict[Any, Any]:

@@ -313,10 +313,11 @@ def test_the_gene_list_is_found_named_or_asked_for(other, small, tmp_path, monke
     assert remote.name == above.name and remote.checksum.startswith("sha256:bb337ea1") and folder.name == "scfoundation-100m"
 
 
-def test_a_gene_list_of_another_length_is_refused(other, small, tmp_path):
-    (tmp_path / "short.tsv").write_text("gene_name\tindex\nA1BG\t0\n")
-    with pytest.raises(InputError, match="expected 150"):
-        ScFoundation(str(other), gene_list=str(tmp_path / "short.tsv"), device="cpu").embed(small)
+@pytest.mark.parametrize(("content", "message"), [(b"gene_name\tindex\nA1BG\t0\n", "expected 150"), (b"", "no table"), (b"\xff", "no table")])
+def test_an_odd_gene_list_is_refused(other, small, tmp_path, content, message):
+    (tmp_path / "odd.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        ScFoundation(str(other), gene_list=str(tmp_path / "odd.tsv"), device="cpu").embed(small)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +330,7 @@ def test_a_gene_list_of_another_length_is_refused(other, small, tmp_path):
         (lambda entries: entries["cell"]["config"]["model_config"]["mae_autobin"]["encoder"].update(norm_first=True), "norm_first"),
         (lambda entries: entries["cell"]["config"]["model_config"]["mae_autobin"].update(decoder=["performer"]), "odd kind"),
         (lambda entries: entries["cell"]["state_dict"].pop("model.to_final.weight"), "head.weight"),
+        (lambda entries: entries["cell"]["state_dict"].update({"model.note": "text"}), "model.note"),
         (lambda entries: entries["cell"]["state_dict"].update({"model.new": torch.zeros(1)}), "left over"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.outputs import Reconstruction
@@ -22,6 +23,13 @@ def mean_over_cells(parts: Iterable[Part]) -> NDArray[np.float32]:
     return np.asarray(total / n_cells, dtype=np.float32)
 
 
+def without(known: sparse.csr_matrix, gone: NDArray[np.bool_]) -> sparse.csr_matrix:
+    """Counts (n_cells, n_genes) without those of the stored ones, (n_stored,), that are gone."""
+    left = sparse.csr_matrix((np.where(gone, 0, known.data), known.indices, known.indptr), known.shape)
+    left.eliminate_zeros()
+    return left
+
+
 def reconstruction_of_every_gene(
     query: Dataset,
     matched: Matched,
@@ -32,6 +40,6 @@ def reconstruction_of_every_gene(
     quantity: str,
 ) -> Reconstruction:
     """One entry for every cell and every gene that the model knows, from arrays (n_cells, n_matched)."""
-    rows, columns = np.indices(predicted.shape).reshape(2, -1)
-    entries = {"predicted": predicted.ravel(), "true": true.ravel(), "hidden": hidden.ravel(), "quantity": quantity}
-    return Reconstruction(query.cell_ids, matched.gene_ids, rows.astype(np.int64), columns.astype(np.int64), **entries)
+    rows, columns = np.indices(predicted.shape).reshape(2, -1).astype(np.int64, copy=False)
+    entries = (predicted.ravel(), true.ravel(), hidden.ravel())
+    return Reconstruction(query.cell_ids, matched.gene_ids, rows, columns, *entries, quantity)

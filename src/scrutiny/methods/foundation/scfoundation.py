@@ -29,7 +29,7 @@ from scrutiny.nets.inference import Part, Runner, device_of
 from scrutiny.nets.layers import cell_max, cell_mean
 from scrutiny.nets.scfoundation import SCFOUNDATION_NAMES, ScFoundationConfig, ScFoundationNet
 from scrutiny.nets.tokens import Batch, Tokens
-from scrutiny.nets.weights import read_checkpoint
+from scrutiny.nets.weights import only_tensors, read_checkpoint
 
 from .draws import hidden
 from .every_gene import mean_over_cells, reconstruction_of_every_gene
@@ -89,7 +89,7 @@ class ScFoundation(Foundation):
         requires=("torch",),
         extra="models",
         gpu=True,
-        seconds_per_1000_cells=4_000.0,
+        seconds_per_1000_cells=2_500.0,
         seconds_to_start=8.0,
         licence="Apache-2.0 (weights: non-commercial)",
         citation="Hao et al. 2024, Nature Methods 21:1481",
@@ -145,10 +145,10 @@ class ScFoundation(Foundation):
         if not -config.depth <= self.layer <= 0:
             raise InputError(f"layer is {self.layer}; expected 0 (last), -1 (second to last) and so on to {-config.depth}")
         path = gene_list_path(folder, self.gene_list)
-        names = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str).get("gene_name", pd.Series(dtype=str))
-        if len(names) != config.n_genes or not names.is_unique:
-            raise InputError(f"{path} has {names.nunique():,} different names in its column gene_name; expected {config.n_genes:,}")
-        return ScFoundationFiles(config, Vocabulary(names.to_numpy(str), "symbol"))
+        names = gene_names(path)
+        if len(names) != config.n_genes or len(set(names)) != len(names):
+            raise InputError(f"{path} has {len(set(names)):,} different names in its column gene_name; expected {config.n_genes:,}")
+        return ScFoundationFiles(config, Vocabulary(names, "symbol"))
 
     def entry(self, folder: Folder) -> Mapping[str, Any]:
         """``config`` and ``state_dict`` of one of the three sets of weights."""
@@ -163,7 +163,8 @@ class ScFoundation(Foundation):
         return ScFoundationNet(self.files.config)
 
     def tensors(self, folder: Folder) -> dict[str, Tensor]:
-        return {name.partition("model.")[2]: tensor for name, tensor in self.entry(folder)["state_dict"].items()}
+        found = only_tensors(self.entry(folder)["state_dict"], f"state_dict in {folder.path}")
+        return {name.rpartition("model.")[2]: tensor for name, tensor in found.items()}
 
     # Cells -----------------------------------------------------------------------------------------------------------------------
 
@@ -236,8 +237,8 @@ class ScFoundation(Foundation):
             pretraining. The total of the cell, by which the others are divided and which token S tells, still counts them.
         """
         matched, net, n_genes = self.match(query), self.of_genes.net, self.files.config.n_genes
-        true, gone = np.empty((query.n_cells, n_genes), np.float32), np.empty((query.n_cells, n_genes), bool)
-        predicted = np.empty((query.n_cells, len(matched.words)), np.float32)
+        true, predicted = np.empty((2, query.n_cells, len(matched.words)), np.float32)
+        gone = np.empty(true.shape, bool)
         words = torch.from_numpy(matched.words).to(device_of(self.device))
 
         def shown() -> Iterator[Tokens]:
@@ -245,14 +246,13 @@ class ScFoundation(Foundation):
             for tokens in self.token_chunks(query):
                 rows = slice(start, start := start + tokens.n_cells)
                 drawn = hidden(tokens.lengths - 2, hide, seed=self.seed, cell_ids=query.cell_ids[rows])
-                masked = np.insert(drawn, np.repeat(np.cumsum(tokens.lengths - 2), 2), False)
-                true[rows] = spread(tokens, tokens.columns["values"], n_genes)
-                gone[rows] = spread(tokens, masked, n_genes)
-                yield without(tokens, masked, gone[rows])
+                drawn = np.insert(drawn, np.repeat(np.cumsum(tokens.lengths - 2), 2), False)  # T and S are always shown
+                masked = spread(tokens, drawn, n_genes)
+                true[rows], gone[rows] = (x[:, matched.words] for x in (spread(tokens, tokens.columns["values"], n_genes), masked))
+                yield without(tokens, drawn, masked)
 
         for rows, values in self._run(shown(), lambda batch: net.expression(net.decode(net(batch), batch)[:, words])):
             predicted[rows] = values
-        true, gone = true[:, matched.words], gone[:, matched.words]
         return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="log count")
 
     def _run(self, chunks: Iterable[Tokens], compute: Callable[[Batch], Tensor], together: int | None = None) -> Iterator[Part]:
@@ -278,6 +278,14 @@ def gene_list_path(folder: Folder, named: str) -> Path:
     return folder.also(found)
 
 
+def gene_names(path: Path) -> NDArray[np.str_]:
+    """The column gene_name of the official list. Raises InputError if the file has none."""
+    try:
+        return pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)["gene_name"].to_numpy(str)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} is no table with a column gene_name: {error}") from error
+
+
 def totals_of(known: sparse.csr_matrix) -> NDArray[np.float64]:
     """Sums (n,) over the genes that the model knows."""
     return np.asarray(known.sum(axis=1, dtype=np.float64)).ravel()
@@ -297,7 +305,13 @@ def median_total(matched: Matched, query: Dataset) -> float:
 def asked_depth(tgthighres: str, source: NDArray[np.float64]) -> NDArray[np.float64]:
     """Token T (n,), a decimal logarithm: t a number, f so many times the depth ``source`` (n,) of the cell, a so much added to it."""
     number = float(tgthighres[1:])
-    return {"t": np.full(len(source), number), "f": source + np.log10(max(number, 1e-300)), "a": source + number}[tgthighres[0]]
+    match tgthighres[0]:
+        case "t":
+            return np.full(len(source), number)
+        case "f":
+            return source + np.log10(number)
+        case _:
+            return source + number
 
 
 def spread(tokens: Tokens, column: NDArray[Any], n_genes: int) -> NDArray[Any]:
