@@ -179,8 +179,10 @@ def test_the_mouse_symbols_of_a_model_that_knows_mouse_ids_are_translated_by_the
 
 
 def test_other_organisms_have_no_orthologues_here(tables):
-    with pytest.raises(NotApplicable, match="orthologues are at hand for mouse, not for rat"):
+    with pytest.raises(NotApplicable, match="has rat genes and the model knows human ones; orthologues .* from mouse"):
         match(cells(["Cd3d"], organism="rat"), SYMBOLS, min_genes=1, tables=tables)
+    with pytest.raises(NotApplicable, match="has mouse genes and the model knows pig ones"):
+        match(cells(["Cd3d"], organism="mouse"), replace(SYMBOLS, organisms=frozenset({"pig"})), min_genes=1, tables=tables)
 
 
 # Real cells and official vocabularies --------------------------------------------------------------------------------------------

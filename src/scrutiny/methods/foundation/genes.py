@@ -217,13 +217,13 @@ Spellings = Mapping[str, NDArray[np.str_]]
 def _found(data: Dataset, vocabulary: Vocabulary, min_genes: int, tables: GeneTables) -> Found:
     own: Spellings = {"index": data.genes, **{c: data.var[c].to_numpy(str) for c in GENE_NAMES if c in data.var}}
     foreign = data.organism not in vocabulary.organisms | {"unknown"}
-    spelt = {"orthologue": _orthologues(data, own, tables)} if foreign else own
+    spelt = {"orthologue": _orthologues(data, own, vocabulary, tables)} if foreign else own
     found = _official(spelt, vocabulary)
     if foreign:
         found = replace(found, translated=f"{data.organism} genes by human orthologues", n_translated=int((found.rows >= 0).sum()))
         for ids in own.values():
             found = found.or_else(vocabulary.find_as_spelt(ids), "the others as they are spelt")
-    organism = "human" if foreign or data.organism == "unknown" else data.organism
+    organism = data.organism if data.organism in vocabulary.organisms else min(vocabulary.organisms)
     book = tables.named(organism)
     if book is None and not found.suffices(min_genes) and _of_other_kind(spelt, vocabulary.kind):
         try:
@@ -241,17 +241,18 @@ def _official(spelt: Spellings, vocabulary: Vocabulary) -> Found:
     return preferred if 2 * preferred.n_words >= best.n_words else best
 
 
-def _orthologues(data: Dataset, own: Spellings, tables: GeneTables) -> NDArray[np.str_]:
+def _orthologues(data: Dataset, own: Spellings, vocabulary: Vocabulary, tables: GeneTables) -> NDArray[np.str_]:
     """Human symbol of every mouse gene, '' where there is none. Shape (n_genes,)."""
+    known = " and ".join(sorted(vocabulary.organisms))
     try:
-        if data.organism != "mouse":
-            raise NotApplicable(f"orthologues are at hand for mouse, not for {data.organism}")
+        if data.organism != "mouse" or "human" not in vocabulary.organisms:
+            raise NotApplicable("orthologues are at hand from mouse to human only")
         human = tables.human_by_mouse()
         symbols = pd.Series(own.get("symbol", own["index"]))
         symbols = symbols.mask(symbols.str.match(ENSEMBL), "")
         book = tables.named("mouse") or (tables.official("mouse") if (symbols == "").mean() > 0.5 else None)
     except NotApplicable as error:
-        raise NotApplicable(f"'{data.name}' has {data.organism} genes and the model knows human ones; {error}") from error
+        raise NotApplicable(f"'{data.name}' has {data.organism} genes and the model knows {known} ones; {error}") from error
     if book:
         symbols = symbols.mask(symbols == "", book.symbols_of(_ensembl_ids(own, book)))
     return np.array([human.get(symbol.upper(), "") for symbol in symbols], dtype=str)
