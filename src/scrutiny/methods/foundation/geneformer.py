@@ -79,16 +79,17 @@ class Geneformer(Foundation):
         model=ModelCard(
             title="Geneformer",
             architecture="BERT, 6 to 20 layers, post-norm, ReLU, learned positions",
-            parameters="10.3 M (V1-10M), 104 M (V2-104M), 316 M (V2-316M)",
+            parameters="10.3 M and 40 M (V1), 38 M and 151 M (April 2024), 104 M and 316 M (V2)",
             tokens="genes by descending count / total / median of the gene; V2 adds <cls> and <eos>",
             vocabulary="25,424 human Ensembl ids (V1), 20,271 (V2)",
             context=4096,
-            corpus="Genecorpus-30M (V1), 95 to 104 million human cells (V2)",
+            corpus="Genecorpus-30M (V1), 95 million (April 2024) and 104 million (V2) human cells; CLcancer: 14 million cancer cells more",
             code_licence="Apache-2.0",
             weights_licence="Apache-2.0",
             commercial=True,
             source="Hugging Face ctheodoris/Geneformer",
             embedding="second to last layer; V1 mean over genes, V2 the <cls> token; options: layer, pooling",
+            unconfirmed="only the weights: dictionaries, configs and the sizes of three files agree; loading one would tell",
         ),
     )
     names = BERT_NAMES
