@@ -141,12 +141,13 @@ def _whole(path: Path, new: Path, write: Writer) -> None:
     part = new.with_name(f"{new.name}.part")
     try:
         new.parent.mkdir(parents=True, exist_ok=True)
-        write(path, part)
-        os.replace(part, new)
+        try:
+            write(path, part)
+            os.replace(part, new)
+        finally:
+            part.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{new} cannot be written: {error}; is there space, and may you write there?") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _is_done(path: Path, new: Path, write: Writer) -> bool:

@@ -92,10 +92,17 @@ NAMES: Mapping[str, Any] = {
 """What a pickle of plain data may name."""
 
 
-class PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined] # the one in Python: the one in C takes memory on a pickle's word
+class _Known(dict[int, Callable[..., None]]):
+    """What is done for each instruction of a pickle that is known here."""
+
+    def __missing__(self, opcode: int) -> Callable[..., None]:
+        raise Refused(f"it has the instruction {bytes([opcode])!r}, which plain data do not need; nothing was run")
+
+
+class PlainUnpickler(pickle._Unpickler):  # the one in Python: the one in C takes memory on a pickle's word
     """Unpickles plain data and what ``names`` stand for. Raises `Refused` for all other names, `DAMAGED` for nonsense."""
 
-    dispatch = {op[0]: pickle._Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in OPCODES)}  # type: ignore[attr-defined]
+    dispatch = _Known({ord(op): pickle._Unpickler.dispatch[ord(op)] for op in (getattr(pickle, name) for name in OPCODES)})
 
     def __init__(self, file: io.BytesIO, names: Mapping[str, Any] = NAMES) -> None:
         super().__init__(file)

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage
@@ -157,12 +157,12 @@ def _read_zip(path: Path) -> Any:
     n_bytes = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if any(PurePosixPath(entry.filename).name == "constants.pkl" for entry in entries):
+            raise Refused("it is a TorchScript program")
         names = _checked_names(entries, n_bytes)
         roots = [PurePosixPath(name).parent for name in names if PurePosixPath(name).name == "data.pkl"]
         if len(roots) != 1:
             raise Refused(f"it is a zip archive with {len(roots)} files data.pkl; torch.save writes one")
-        if f"{roots[0]}/constants.pkl" in names:
-            raise Refused("it is a TorchScript program")
         if f"{roots[0]}/byteorder" in names and archive.read(f"{roots[0]}/byteorder") != b"little":
             raise Refused("its numbers are stored in big-endian order")
         if names[f"{roots[0]}/data.pkl"].file_size > LARGEST:
@@ -240,7 +240,7 @@ def _read_legacy(path: Path) -> Any:
     return tree
 
 
-def _fill(storage: UntypedStorage, file: BinaryIO) -> None:
+def _fill(storage: UntypedStorage, file: io.BufferedReader) -> None:
     """Read a storage; its length in front, in numbers of unknown size, is not needed."""
     numbers = torch.empty(0, dtype=torch.uint8).set_(storage)
     if len(file.read(8)) < 8 or file.readinto(memoryview(numbers.numpy())) < len(storage):
