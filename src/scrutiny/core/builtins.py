@@ -31,6 +31,8 @@ METHODS: dict[str, str] = {
     "control/untrained_nicheformer": "scrutiny.methods.foundation.nicheformer:UntrainedNicheformer",
     "genecompass": "scrutiny.methods.foundation.genecompass:Genecompass",
     "control/untrained_genecompass": "scrutiny.methods.foundation.genecompass:UntrainedGenecompass",
+    "cellplm": "scrutiny.methods.foundation.cellplm:CellPlm",
+    "control/untrained_cellplm": "scrutiny.methods.foundation.cellplm:UntrainedCellPlm",
     "control/shuffle": "scrutiny.methods.controls:Shuffle",
     "control/shuffle_within_label": "scrutiny.methods.controls:ShuffleWithinLabel",
     "control/random_projection": "scrutiny.methods.controls:RandomProjection",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -192,12 +192,12 @@ class Published(ABC):
         self.net  # noqa: B018 - loaded here, so that its seconds count as fitting
         return self
 
-    def of_cells(self, query: Dataset, compute: Callable[[Batch], Tensor]) -> NDArray[np.float32]:
-        """What ``compute`` gives for the cells of a batch, for all cells: (n_cells, n_dims)."""
+    def of_cells(self, chunks: Iterable[Tokens], n_cells: int, compute: Callable[[Batch], Tensor]) -> NDArray[np.float32]:
+        """What ``compute`` gives for the cells of a batch, for those of all chunks: (n_cells, n_dims)."""
         values = np.empty((0, 0), np.float32)
-        for rows, part in self.runner()(self.token_chunks(query), compute):
+        for rows, part in self.runner()(chunks, compute):
             if not values.size:
-                values = np.empty((query.n_cells, part.shape[1]), dtype=np.float32)
+                values = np.empty((n_cells, part.shape[1]), dtype=np.float32)
             values[rows] = part
         return values
 
@@ -240,7 +240,7 @@ class Foundation(Published):
         return self.with_seed(seed)
 
     def embed(self, query: Dataset) -> CellEmbedding:
-        return CellEmbedding(self.of_cells(query, self.embed_batch), query.cell_ids)
+        return CellEmbedding(self.of_cells(self.token_chunks(query), query.n_cells, self.embed_batch), query.cell_ids)
 
 
 class EmbedsGenes(Protocol):

@@ -160,7 +160,7 @@ class Scimilarity(Foundation):
         if self.net.decoder is None:
             raise NotApplicable(f"{self.folder.path} has no decoder.ckpt, which predicts the genes; it is in the published archive")
         matched = self.match(query)
-        predicted, true = (np.zeros((query.n_cells, len(matched.words)), np.float32) for _ in range(2))
+        true = np.zeros((query.n_cells, len(matched.words)), np.float32)
         gone = np.zeros(true.shape, bool)
 
         def shown() -> Iterator[Tokens]:
@@ -175,8 +175,7 @@ class Scimilarity(Foundation):
                 start += tokens.n_cells
 
         words = torch.from_numpy(matched.words).to(device_of(self.device))
-        for rows, part in self.runner()(shown(), lambda batch: self.net.decoder(self.net(batch))[:, words]):
-            predicted[rows] = part
+        predicted = self.of_cells(shown(), query.n_cells, lambda batch: self.net.decoder(self.net(batch))[:, words])
         return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="log count")
 
 

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard, ModelCard
@@ -28,7 +27,7 @@ from scrutiny.nets.uce import TABLE, UCE_NAMES, UceConfig, UceNet
 from scrutiny.nets.weights import read_checkpoint, read_tensors
 
 from .draws import hidden
-from .every_gene import reconstruction_of_every_gene
+from .every_gene import reconstruction_of_every_gene, without
 from .genes import Counts, Matched, Vocabulary
 from .model import CELLS_PER_CHUNK, SEEDS, Foundation, Untrained, untrained_card
 from .uce_sentences import SAMPLE, OfficialStream, OwnDraws, Species, sentences
@@ -239,7 +238,7 @@ class Uce(Foundation):
         """
         matched, ids, stream = self.match(query), query.cell_ids, self._stream()
         genes = self._gene_vectors(matched)
-        predicted, true = (np.zeros((query.n_cells, len(matched.words)), np.float32) for _ in range(2))
+        true = np.zeros((query.n_cells, len(matched.words)), np.float32)
         gone = np.zeros(true.shape, bool)
 
         def shown() -> Iterator[Tokens]:
@@ -249,12 +248,9 @@ class Uce(Foundation):
                 drawn = hidden(lengths, hide, seed=self.seed, cell_ids=cells)
                 where = counts.start + np.repeat(np.arange(len(lengths)), lengths), known.indices
                 true[where], gone[where] = 1, drawn
-                left = sparse.csr_matrix((np.where(drawn, 0, known.data), known.indices, known.indptr), known.shape)
-                left.eliminate_zeros()
-                yield self.tokens(counts._replace(known=left), matched, cells, stream)
+                yield self.tokens(counts._replace(known=without(known, drawn)), matched, cells, stream)
 
-        for rows, part in self.runner()(shown(), lambda batch: self.net.log_odds(self._decoded(batch), genes)):
-            predicted[rows] = part
+        predicted = self.of_cells(shown(), query.n_cells, lambda batch: self.net.log_odds(self._decoded(batch), genes))
         quantity = "log-odds of being expressed"
         return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity=quantity)
 
