@@ -110,7 +110,9 @@ class CellPlmNet(nn.Module):
         """Columns ``x`` (N, D), as `read` gives it, and ``noise`` (N, n_clusters) -> latent vectors (N, D')."""
         h = self.norm(self.encode(samples.columns["x"], samples.lengths))
         logits = self.cluster(h) + samples.columns["noise"]
-        chosen = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(h.dtype)  # (N, n_clusters)
+        chances = logits.softmax(dim=1)
+        hard = F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(chances.dtype)
+        chosen = hard + chances - chances.detach()  # (N, n_clusters), one cluster a cell; in training the gradient is that of the chances
         return self.latent(F.relu(self.latent_hidden(torch.cat([h, chosen], dim=1))))
 
 
