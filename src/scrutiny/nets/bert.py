@@ -6,7 +6,6 @@ normalised after each residual, a prediction head tied to the token table.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from scrutiny.core.errors import InputError
 
+from .dictionaries import read_dictionary
 from .layers import Block, cell_mean
 from .tokens import Batch
 from .weights import NameMap
@@ -46,13 +46,7 @@ class BertConfig:
     @classmethod
     def from_json(cls, path: Path) -> BertConfig:
         """Raises InputError if a field is missing or no such architecture is known."""
-        try:
-            fields = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is not JSON: {error}") from error
-        if not isinstance(fields, dict):
-            raise InputError(f"{path} holds a {type(fields).__name__}; expected the fields of a BERT config")
-        return cls.from_fields(fields, str(path))
+        return cls.from_fields(read_dictionary(path), str(path))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], source: str) -> BertConfig:

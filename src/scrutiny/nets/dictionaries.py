@@ -31,19 +31,25 @@ def read_dictionary(path: Path) -> dict[Any, Any]:
     InputError
         If there is no such file, it is too large for a dictionary, damaged or hostile, or holds something else.
     """
+    found = read_plain(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds a {type(found).__name__}; expected a dictionary")
+    return found
+
+
+def read_plain(path: Path) -> Any:
+    """As `read_dictionary`, but for lists and single values too."""
     start_of(path)
     size = path.stat().st_size
     if size > LARGEST:
-        raise InputError(f"{path} has {size:,} bytes; a dictionary has at most {LARGEST:,}")
+        raise InputError(f"{path} has {size:,} bytes; expected at most {LARGEST:,}")
     content = path.read_bytes()
     try:
         found = from_json(content.decode()) if path.suffix == ".json" else PlainUnpickler(io.BytesIO(content)).load()
     except Refused as error:
-        raise InputError(f"{path} is refused: {error}; expected a dictionary of text and numbers") from error
+        raise InputError(f"{path} is refused: {error}; expected text and numbers") from error
     except DAMAGED as error:
-        raise InputError(f"{path} is not a dictionary of plain values: {str(error)[:200] or type(error).__name__}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} holds a {type(found).__name__}; expected a dictionary")
+        raise InputError(f"{path} is cut or damaged, or not of plain values: {str(error)[:200] or type(error).__name__}") from error
     return plain(found, str(path), size)
 
 

@@ -5,7 +5,6 @@ Heimberg et al. 2025. Every hidden layer is linear, batch norm, PReLU; the outer
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from scrutiny.core.errors import InputError
 
+from .dictionaries import read_dictionary
 from .tokens import Batch
 from .weights import NameMap
 
@@ -39,8 +39,8 @@ class ScimilarityConfig:
     @classmethod
     def from_layer_sizes(cls, path: Path, *, with_decoder: bool = False) -> ScimilarityConfig:
         """From ``layer_sizes.json``, official name -> shape. Raises InputError if it tells of another architecture."""
+        shapes: Mapping[str, list[int]] = read_dictionary(path)
         try:
-            shapes: Mapping[str, list[int]] = json.loads(path.read_text())
             matrices = sorted((int(name.split(".")[1]), shape) for name, shape in shapes.items() if len(shape) == 2)
         except (ValueError, AttributeError, IndexError, TypeError) as error:
             raise InputError(f"{path} should give the shape of each tensor network.<layer>...: {error}") from error

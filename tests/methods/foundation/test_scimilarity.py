@@ -185,7 +185,7 @@ def test_what_is_lacking_is_said(tmp_path, cells):
 
 def test_odd_layer_sizes_are_refused(tmp_path):
     gap = '{"network.0.1.weight": [4, 9], "network.1.weight": [2, 5]}'
-    for text, said in ((gap, "on top of"), ("{}", "at least two"), ("[1]", "shape")):
+    for text, said in ((gap, "on top of"), ("{}", "at least two"), ("[1]", "expected a dictionary"), ('{"network.0": 3}', "shape")):
         (tmp_path / "layer_sizes.json").write_text(text)
         with pytest.raises(InputError, match=said):
             ScimilarityConfig.from_layer_sizes(tmp_path / "layer_sizes.json")

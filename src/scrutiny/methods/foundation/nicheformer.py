@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
+from scrutiny.nets.dictionaries import read_plain
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.nicheformer import FIRST_GENE, MASK, NICHEFORMER_NAMES, PAD, NicheformerConfig, NicheformerNet
 from scrutiny.nets.tokens import Batch, Tokens, joined
@@ -252,7 +252,7 @@ def gene_order(path: Path) -> NDArray[np.str_]:
     InputError
         If the file holds no such list, or a gene twice.
     """
-    readers = {".h5ad": _var_names, ".json": lambda file: json.loads(file.read_text()), ".txt": lambda file: file.read_text().split()}
+    readers = {".h5ad": _var_names, ".json": read_plain, ".txt": lambda file: file.read_text().split()}
     try:
         genes = readers[path.suffix](path)
     except (OSError, KeyError, TypeError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
+from scrutiny.nets.dictionaries import read_plain
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Part, device_of
 from scrutiny.nets.scbert import SCBERT_NAMES, ScBertConfig, ScBertNet
@@ -215,7 +215,7 @@ def gene_names(path: Path) -> list[str]:
             case ".txt":
                 names = path.read_text("utf-8").split()
             case ".json":
-                names = json.loads(path.read_text("utf-8"))
+                names = read_plain(path)
             case _:
                 names = index_of_var(path)
     except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:

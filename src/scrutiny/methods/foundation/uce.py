@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
-from scrutiny.nets.dictionaries import read_dictionary
+from scrutiny.nets.dictionaries import read_dictionary, read_plain
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.layers import cell_mean
 from scrutiny.nets.tokens import Batch, Tokens
@@ -297,7 +296,7 @@ def _protein_names(folder: Folder, species: str) -> list[str] | None:
     path = folder.find(f"{species}_protein_embedding_keys.json", f"protein_embeddings/{file}", file)
     if path is None:
         return None
-    found = json.loads(path.read_text()) if path.name.endswith("keys.json") else list(read_checkpoint(path))
+    found = read_plain(path) if path.name.endswith("keys.json") else list(read_checkpoint(path))
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise InputError(f"{path} should name the genes of {species} that have a protein embedding")
     return list(dict.fromkeys(name.upper() for name in found))
