@@ -1,6 +1,8 @@
 """How models with weights are planned, keyed and recorded: by the content of the weights, never by where they lie."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from scrutiny.core.cards import MethodCard
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.registry import METHODS, register_method
 from scrutiny.core.scores import Status
+from scrutiny.data.synth import planted
 from scrutiny.engine.embedding import Chosen, recorded_options
 from scrutiny.engine.plan import Grid, Scored, State, make_plan
 from scrutiny.engine.store import Store
@@ -138,3 +141,31 @@ def test_a_method_that_takes_cells_one_by_one_embeds_once_for_all_tasks(cells, s
     assert [run.status for run in runs] == [Status.OK, Status.OK]
     assert len({run.output_key for run in runs}) == 1
     assert len(Path(calls).read_text().splitlines()) == 1
+
+
+def test_a_killed_embedding_of_a_study_goes_on_with_the_next_shard(store_folder, tmp_path):
+    """The first process is killed after one shard of 256 cells; the second one embeds the other 144 only."""
+    seen, marker = tmp_path / "seen.txt", tmp_path / "killed"
+
+    class Dies(Toy):
+        card = toys.card("dies_once", independent=True)
+
+        def __init__(self) -> None:
+            super().__init__()
+
+        def embed(self, query):
+            if seen.exists() and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            with seen.open("a") as file:
+                file.write(f"{query.n_cells}\n")
+            return super().embed(query)
+
+    if "toy/dies_once" not in METHODS:
+        register_method(Dies)
+    study = Study((planted(400, 40),), (Chosen("toy/dies_once"),), ("cell_types",))
+    (run,) = study.run(store_folder, jobs=1).runs()
+    assert run.status is Status.OK
+    assert marker.exists()
+    assert [int(n) for n in seen.read_text().split()] == [256, 144]
+    assert [path.name for path in (store_folder / "cache").glob("*.*-*.npz")] == []

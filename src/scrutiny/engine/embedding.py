@@ -22,6 +22,7 @@ from scrutiny.core.registry import METHODS
 
 from .meter import Meter
 from .provenance import module_versions
+from .shards import SHARD, Shards, embed_in_shards
 
 TRUTH = ("label", "batch")
 """Roles that controls are shown."""
@@ -97,6 +98,11 @@ class Request:
         return self.method.card
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether finished parts are worth keeping: cells are embedded one by one, and there are many."""
+        return self.card.independent and self.query.n_cells > SHARD
+
+    @property
     def key(self) -> str:
         """Everything that the output depends on, and nothing else: another label column gives the same key."""
         card = self.card
@@ -111,8 +117,14 @@ class Request:
             }
         )
 
-    def make(self, meter: Meter) -> Made:
+    def make(self, meter: Meter, shards: Shards | None = None) -> Made:
         """Fit and embed; checked and in the order of the query.
+
+        Parameters
+        ----------
+        shards
+            Where finished parts are kept by methods that embed each cell by itself, so that a killed process goes on with the next;
+            the caller removes them.
 
         Raises
         ------
@@ -127,8 +139,11 @@ class Request:
         else:
             method = self.method.fit(self.train, seed=self.seed)
             fitted = time.perf_counter()
-            output = method.embed(self.query, **({"truth": self.truth} if self.card.kind == "control" else {}))
-        ended = time.perf_counter()
+            if shards is not None:
+                output = embed_in_shards(self, method, shards)
+            else:
+                output = method.embed(self.query, **({"truth": self.truth} if self.card.kind == "control" else {}))
+        ended = time.perf_counter() if shards is None else fitted + shards.seconds  # with what an earlier process did of it
         if not isinstance(output, CellEmbedding):
             raise ContractError(f"{self.card.name} returned a {type(output).__name__}; expected a CellEmbedding (values with cell ids)")
         aligned = output.aligned_to(self.query.cell_ids)

@@ -33,6 +33,7 @@ from .meter import Meter
 from .provenance import module_versions
 from .resample import DONOR
 from .scoring import Cells, reason_for, score_all
+from .shards import Shards
 from .store import Store
 
 Tell = Callable[[Message], None]
@@ -180,9 +181,12 @@ class _Performance:
         with self._claimed(key):
             if found := self._cached(asked, key):  # another process made it, between our question and our claim
                 return found
-            made = asked.make(self.meter)
+            shards = Shards(self.store.cache, key, asked.query.n_cells) if asked.is_sharded else None
+            made = asked.make(self.meter, shards)
             cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb", "gpu")}
             self.store.put_output(key, made.output, cost)
+            if shards is not None:
+                shards.remove()
         return _Embedded(made.output, Cost(**cost), key)
 
     def _context(self, task: Task, view: Dataset) -> Mapping[str, NDArray[Any]]:
