@@ -131,6 +131,7 @@ class Nicheformer(Foundation):
         ),
     )
     names = NICHEFORMER_NAMES
+    tokens_of_cell = 1_500
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class ScBert(Foundation):
         ),
     )
     names = SCBERT_NAMES
+    tokens_of_cell = 16_907
 
     def __init__(
         self, checkpoint: str = "", *, pooling: Pooling = "mean", layer: int = 0, cells_per_batch: int = 3, **general: Any
