@@ -1,4 +1,4 @@
-"""Time and memory of reading and preparing a file larger than memory should need to hold.
+"""Time and memory of reading, preparing and embedding a file larger than memory should need to hold.
 
 Writes a made-up h5ad (default: 500,000 cells x 20,000 genes, 1,000 entries a cell, 4 GB) into a temporary folder, reads and prepares
 it in a process of its own, prints seconds per step and the peak of resident memory, and appends a line of JSON to
@@ -75,6 +75,9 @@ def measure(path: Path) -> dict[str, float]:
     from scrutiny.data.quality import keep_good
     from scrutiny.data.read import read
     from scrutiny.data.sample import sample
+    from scrutiny.data.write import write_embedding
+    from scrutiny.engine.embedding import Chosen
+    from scrutiny.engine.once import embedded
 
     seconds: dict[str, float] = {}
 
@@ -98,6 +101,9 @@ def measure(path: Path) -> dict[str, float]:
         fitted = pca(data, columns=columns)
     with clock("transform"):
         fitted.transform(data)
+    with clock("embed_in_shards"), tempfile.TemporaryDirectory() as folder:  # of a method that costs nothing: reading, shards, writing
+        with embedded(data, Chosen("depth"), folder=Path(folder) / "shards") as made:
+            write_embedding(made.vectors, Path(folder) / "depth.h5ad", key="X_depth", source=path)
     seconds["total"] = round(sum(seconds.values()), 2)
     return {**seconds, "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
 

@@ -121,7 +121,7 @@ def test_the_winner_of_this_file_is_written_whatever_else_is_in_the_folder(cells
     options = (*COLUMNS, "--methods", "pca", "--embedding", "X_mine", "-o", tmp_path / "results", "--write-winner", tmp_path / "w.h5ad")
     code, said, errors = scrutiny("run", other, *options)
     assert code == 0, said + errors
-    assert "hvg_pca, the winner" not in said and ("Wrote pca" in said or "X_mine, is in obsm" in said)
+    assert "is hvg_pca;" not in said and ("is pca;" in said or "X_mine, is in obsm" in said)
 
 
 def test_embed_writes_all_cells_into_a_copy(cells, tmp_path):

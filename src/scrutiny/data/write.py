@@ -150,9 +150,15 @@ def _into_h5ad(embedding: Vectors, part: Path, key: str, source: Path | None, ab
     else:
         shutil.copyfile(source, part)
     with h5py.File(part, "r+") as file:
-        _set_array(file.require_group("obsm"), key, _in_order_of(_cell_ids(file), embedding))
+        _set_array(_mapping(file, "obsm"), key, _in_order_of(_cell_ids(file), embedding))
         if about:
-            anndata.io.write_elem(file.require_group("uns"), key, about)
+            anndata.io.write_elem(_mapping(file, "uns"), key, about)
+
+
+def _mapping(file: h5py.File, name: str) -> h5py.Group:
+    if name not in file:
+        file.create_group(name).attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+    return file[name]
 
 
 def _set_array(group: h5py.Group, key: str, embedding: Vectors) -> None:

@@ -29,6 +29,8 @@ from .jobs import Ended, Job, Message, Setting, register_all
 from .threads import pin_threads
 
 CONNECT_SECONDS = 10
+LOG = logging.getLogger("distributed")
+"""Kept still while a cluster of our own runs: what died is told by events."""
 AHEAD = 2
 """Jobs handed over for each worker, so that none waits for the coordinator."""
 
@@ -59,7 +61,9 @@ class DaskPool:
     ) -> None:
         self.setting, self.resources, self.is_own = replace(setting, registered={}), dict(resources), not scheduler
         self.work = work
-        own = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}  # what died is told by events
+        own = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+        self.log_level = LOG.level
+        LOG.setLevel(logging.CRITICAL if self.is_own else self.log_level)
         self.cluster = LocalCluster(n_workers=n_workers, **own) if self.is_own else None
         self.client = _connected(scheduler or self.cluster)
         self.folder = TemporaryDirectory(dir=setting.store, prefix=".data-")
@@ -96,6 +100,7 @@ class DaskPool:
         self.client.close()
         if self.cluster is not None:
             self.cluster.close()
+        LOG.setLevel(self.log_level)
         Claims(self.setting.store / "started").withdraw_all(self.setting.owner)
         self.folder.cleanup()
 

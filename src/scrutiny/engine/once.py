@@ -85,10 +85,8 @@ class Embedded(NamedTuple):
             "made_by": f"scrutiny {versions['scrutiny']}",
             "libraries": json.dumps(versions),
         }
-        if card.model is not None:
-            about |= {"model": card.model.title, "weights_from": card.model.source, "weights_licence": card.model.weights_licence}
         facts = asked.method.facts(asked.query) if hasattr(asked.method, "facts") else {}
-        return {**about, **({"facts": json.dumps(facts)} if facts else {})}
+        return {**about, **{name: json.dumps(fact) for name, fact in facts.items()}}
 
 
 @contextmanager
