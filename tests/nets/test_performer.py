@@ -81,12 +81,13 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_nothing_grows_faster_than_the_tokens():
+def test_nothing_grows_faster_than_the_tokens(monkeypatch):
+    monkeypatch.setitem(performer.FEATURES_AT_ONCE, "cpu", 1 << 14)
     n = 20_000
     q = drawn(n, HEADS, WIDTH)
     with torch.inference_mode(), Largest() as largest:
         favor(q, q, q, rotations(256, WIDTH), [n])
-    assert largest.n <= max(q.numel(), performer.FEATURES_AT_ONCE["cpu"]) < n * HEADS * 256
+    assert largest.n <= max(q.numel(), torch.get_num_threads() << 14)  # all features would be n * HEADS * 256 numbers
 
 
 def test_it_stays_in_float32_under_autocast():

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 EPSILON = 1e-4
 """Added to every feature: no query is without any key."""
 FEATURES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26, "mps": 1 << 24}
-"""Features held at a time, by kind of device: on processors as many as stay in the cache."""
+"""Features held at a time, by kind of device; on processors for each thread, as many as stay in its cache."""
 
 
 class KeySums(NamedTuple):
@@ -94,7 +94,8 @@ def _logs(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tokens_at_once(n_features: int, device: torch.device) -> int:
-    return max(1, FEATURES_AT_ONCE[device.type] // n_features)
+    n_threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return max(1, n_threads * FEATURES_AT_ONCE[device.type] // n_features)
 
 
 class FavorAttention(nn.Module):

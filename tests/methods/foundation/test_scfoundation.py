@@ -313,7 +313,9 @@ def test_the_gene_list_is_found_named_or_asked_for(other, small, tmp_path, monke
     assert remote.name == above.name and remote.checksum.startswith("sha256:bb337ea1") and folder.name == "scfoundation-100m"
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"gene_name\tindex\nA1BG\t0\n", "expected 150"), (b"", "no table"), (b"\xff", "no table")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"gene_name\tindex\nA1BG\t0\n", "expected 150"), (b"", "no table"), (b"\xff", "no table")]
+)
 def test_an_odd_gene_list_is_refused(other, small, tmp_path, content, message):
     (tmp_path / "odd.tsv").write_bytes(content)
     with pytest.raises(InputError, match=message):
