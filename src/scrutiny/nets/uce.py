@@ -152,8 +152,7 @@ def _layer_with_mask(layer: Block, x: Tensor, added: Tensor) -> Tensor:
     """A layer on padded tokens (B, T, D) with numbers (B, 1, 1, T) added to the attention logits of each key."""
     attention = layer.attention
     split = attention.qkv(x).unflatten(2, (3, attention.n_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, T, E)
-    heads = F.scaled_dot_product_attention(*split, attn_mask=added.to(split.dtype)).transpose(1, 2)  # (B, T, H, E)
-    return layer.finish(x, heads)
+    return layer.finish(x, F.scaled_dot_product_attention(*split, attn_mask=added.to(split.dtype)).transpose(1, 2))
 
 
 class TokenEncoder(nn.Module):

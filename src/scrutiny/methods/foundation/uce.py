@@ -106,7 +106,7 @@ class Uce(Foundation):
         model=ModelCard(
             title="UCE",
             architecture="transformer, 4 or 33 layers of width 1280, 20 heads, post-norm, ReLU, sinusoidal positions",
-            parameters="33 layers 650 M, 4 layers about 100 M; besides 745 M numbers of protein embeddings (ESM2)",
+            parameters="33 layers 675 M (650 M as its authors say), 4 layers 104 M; besides, 745 M numbers of protein embeddings (ESM2)",
             tokens="1,024 genes drawn with replacement by ln(1 + count), in blocks by chromosome, <cls> first",
             vocabulary="143,570 proteins of eight species by gene symbol; new species by their ESM2 embeddings",
             context=1536,
