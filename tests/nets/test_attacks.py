@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import struct
 import time
 import zipfile
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from scrutiny.core.errors import InputError
+from scrutiny.nets.convert import convert
 from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.weights import read_checkpoint
 
@@ -277,6 +279,7 @@ def test_old_files_that_lie_about_their_storages(tmp_path):
         ({"a": entry([4], 0, 16, "F99")}, FOUR, None),
         ({"a": entry([4], 0, 16, "F6_E2M3")}, FOUR, None),
         ({"a": {"shape": [4]}}, FOUR, None),
+        ({"a": entry([1] * 10_000, 0, 4)}, FOUR[:4], None),
         (b'{"a":' + b"[" * 100_000, FOUR, None),
         (b'{"\xff": 1}', FOUR, None),
         ({"__metadata__": {"scrutiny:tree": '{"x": {"scrutiny:tensor": "b"}}'}, "a": entry([4], 0, 16)}, FOUR, None),
@@ -342,14 +345,17 @@ def test_safetensors_and_torch_files_under_each_others_names(tmp_path):
     refused(tmp_path / "model.bin", "its kind is unknown")
 
 
-@pytest.mark.parametrize("part", ["../secret.safetensors", "/etc/passwd", "sub/x.bin", "a\\b.bin", "C:x.bin", "..", ".", "", "x\0y"])
+CLIMBING = ["../secret.safetensors", "/etc/passwd", "sub/x.bin", "a\\b.bin", "C:x.bin", "..", ".", "", "x\0y"]
+
+
+@pytest.mark.parametrize("part", [*CLIMBING, "model.safetensors.index.json"])
 def test_an_index_that_climbs_out(tmp_path, part):
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     save_file({"a": torch.ones(2)}, tmp_path / "secret.safetensors")
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": part}}))
-    refused(index, "expected the name of a file beside it")
+    refused(index, "expected the name of a file of weights beside it")
 
 
 # Bytes changed at random -----------------------------------------------------------------------------------------------------------------
@@ -367,13 +373,15 @@ def valid(tmp_path_factory):
     for protocol in (0, 2, 4):
         (folder / f"{protocol}.pkl").write_bytes(pickle.dumps(names, protocol))
     (folder / "d.json").write_text(json.dumps({"a": 1, "b": [2.5, {"c": None}]}))
+    convert(folder, folder.parent / "converted")
+    shutil.copy(folder.parent / "converted" / "new.safetensors", folder / "nested.safetensors")
     return {
         path.name: (path.read_bytes(), read_dictionary if path.suffix in (".pkl", ".json") else read_checkpoint)
         for path in sorted(folder.iterdir())
     }
 
 
-@pytest.mark.parametrize("name", ["new.pt", "old.pt", "w.safetensors", "0.pkl", "2.pkl", "4.pkl", "d.json"])
+@pytest.mark.parametrize("name", ["new.pt", "old.pt", "w.safetensors", "nested.safetensors", "0.pkl", "2.pkl", "4.pkl", "d.json"])
 @settings(max_examples=120, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_changed_files_are_read_or_refused_and_cut_files_refused(valid, tmp_path, name, data):

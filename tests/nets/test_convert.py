@@ -12,7 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_weights import in_parts, odd_tensors, same
 
+import scrutiny
 from scrutiny.core.errors import InputError
+from scrutiny.core.registry import METHODS
+from scrutiny.methods.foundation.recognise import family_of
 from scrutiny.nets.convert import convert
 from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.folder import Folder
@@ -41,6 +44,23 @@ def test_official_layouts_become_the_same_without_pickles(shared, tmp_path, mode
         assert Folder((tmp_path / "out" / new).parent).file(Path(old).name).name == Path(new).name, "asked for by its official name"
     for old, new in result.copied.items():
         assert (tmp_path / "out" / new).read_bytes() == (source / old).read_bytes() and old == new
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_model_gives_the_same_vectors(shared, tmp_path, model):
+    source = tmp_path / "source"
+    shutil.copytree(shared / "parity" / model, source, copy_function=shutil.copyfile)
+    if model == "scfoundation":
+        shutil.copy(shared / "reference-data" / "scfoundation" / "OS_scRNA_gene_index.19264.tsv", source)
+    convert(source, tmp_path / "out")
+    assert family_of(tmp_path / "out") == family_of(source)
+    data = scrutiny.read(source / "cells.h5ad")
+    make = METHODS.get(family_of(source))
+    vectors = []
+    for folder in (source, tmp_path / "out"):
+        method = make(str(folder), device="cpu")
+        vectors.append(method.fit(data, seed=0).embed(data) if hasattr(method, "fit") else method.fit_embed(data, seed=0))
+    assert np.array_equal(vectors[0].values, vectors[1].values)
 
 
 def test_odd_tensors_and_nested_values_come_back(tmp_path):

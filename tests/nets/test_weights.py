@@ -123,6 +123,15 @@ def test_what_does_not_fit_is_named(name, tensor, match):
     refused(official() | {name: tensor}, match)
 
 
+def test_names_that_would_harm_a_terminal_or_fill_it_are_tamed():
+    tensors = official() | {"\x1b[2J" + "x" * 100_000: torch.zeros(1), "blocks#0#1": torch.zeros(1)}
+    with pytest.raises(InputError, match=r"left over \(2\): '\\x1b\[2Jxxx") as error:
+        loaded(tensors)
+    assert "\x1b" not in str(error.value) and len(str(error.value)) < 1000
+    sharp = NameMap((*WITH_STEPS.renamed, (r"(x#.*)", r"\1")), NAMES.dropped, NAMES.optional)
+    refused(official() | {"x#y#z": torch.zeros(1)}, r"left over \(1\): x#y#z \(1,\)", sharp)
+
+
 def test_a_part_that_is_missing():
     tensors = official()
     del tensors["block.1.key.bias"]

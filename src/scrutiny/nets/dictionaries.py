@@ -66,8 +66,8 @@ def read_index(path: Path) -> dict[str, list[str]]:
         raise InputError(f"{path} has no 'weight_map' from tensors to files")
     parts: dict[str, list[str]] = {}
     for name, part in places.items():
-        if part in ("", ".", "..") or any(sign in part for sign in "/\\:\0"):
-            raise InputError(f"{path} names the file {part[:80]!r}; expected the name of a file beside it")
+        if part in ("", ".", "..") or any(sign in part for sign in "/\\:\0") or part.endswith(INDEX):
+            raise InputError(f"{path} names the file {part[:80]!r}; expected the name of a file of weights beside it")
         parts.setdefault(part, []).append(name)
     return parts
 

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from scrutiny.core.errors import InputError, NotApplicable
 
 from .dictionaries import INDEX, from_json, read_index
-from .torchfiles import read_torch
+from .torchfiles import MOST_AXES, read_torch
 from .untrusted import plain, start_of
 
 SHOWN = 5
 """Names that a message lists."""
+COMPARED, LONGEST_NAME = 1000, 200
+"""Names of a file that are looked at for similar ones, and characters of each that are shown."""
 TREE = "scrutiny:tree"
 """Metadata of a converted safetensors file: how its tensors were nested, and the plain values beside them."""
 
@@ -72,7 +74,7 @@ def load(net: nn.Module, tensors: Mapping[str, Tensor], names: NameMap, *, sourc
     wanted = dict(net.state_dict())
     ours, unknown = _renamed(tensors, names, source)
     ours = _joined(ours, source)
-    unknown += [f"{name} {tuple(tensor.shape)}" for name, tensor in ours.items() if name not in wanted]
+    unknown += [f"{_shown(name)} {tuple(tensor.shape)}" for name, tensor in ours.items() if name not in wanted]
     missing = sorted(wanted.keys() - ours.keys())
     absent = frozenset(name for name in missing if any(re.fullmatch(pattern, name) for pattern in names.optional))
     lacking = [name for name in missing if name not in absent]
@@ -92,9 +94,14 @@ def _listed(title: str, names: Sequence[str], others: Sequence[str]) -> str:
     """Some of the names, each with the most similar other one."""
     if not names:
         return ""
-    near = {name: get_close_matches(name, others, n=1, cutoff=0.5) for name in names[:SHOWN]}
+    near = {name: get_close_matches(name, others[:COMPARED], n=1, cutoff=0.5) for name in names[:SHOWN]}
     some = [f"{name} (is it '{near[name][0]}'?)" if near[name] else name for name in near]
     return f"{title} ({len(names)}): {', '.join(some)}{' ...' if len(names) > SHOWN else ''}"
+
+
+def _shown(name: str) -> str:
+    """A name from a file as it may stand in a message."""
+    return (name if name.isprintable() else repr(name))[:LONGEST_NAME]
 
 
 def _fitting(tensor: Tensor, wanted: Tensor, name: str) -> Tensor:
@@ -128,21 +135,22 @@ def _renamed(tensors: Mapping[str, Tensor], names: NameMap, source: str) -> tupl
             continue
         target = next((m.expand(new) for pattern, new in names.renamed if (m := re.fullmatch(pattern, official))), None)
         if target is None:
-            unknown.append(f"{official} {tuple(tensor.shape)}")
+            unknown.append(f"{_shown(official)} {tuple(tensor.shape)}")
         elif target in ours:
-            raise InputError(f"{source}: two tensors stand for '{target}', one of them '{official}'")
+            raise InputError(f"{source}: two tensors stand for '{_shown(target)}', one of them '{_shown(official)}'")
         else:
             ours[target] = tensor
     return ours, unknown
 
 
 def _joined(parts: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    whole = {name: tensor for name, tensor in parts.items() if "#" not in name}
+    whole: dict[str, Tensor] = {}
     numbered: dict[str, dict[int, Tensor]] = {}
     for part, tensor in parts.items():
-        if "#" in part:
-            name, number = part.split("#")
-            numbered.setdefault(name, {})[int(number)] = tensor
+        if found := re.fullmatch(r"(.+)#(\d{1,4})", part):
+            numbered.setdefault(found[1], {})[int(found[2])] = tensor
+        else:
+            whole[part] = tensor
     for name, pieces in numbered.items():
         in_order = [pieces[number] for number in sorted(pieces)]
         if sorted(pieces) != list(range(len(pieces))) or name in whole:
@@ -210,6 +218,8 @@ def _read_safetensors(path: Path, head: bytes) -> Any:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
             tree = (file.metadata() or {}).get(TREE)
+        if any(tensor.ndim > MOST_AXES for tensor in tensors.values()):
+            raise ValueError(f"a tensor has more than {MOST_AXES} axes")
         return tensors if tree is None else plain(from_json(tree, tensors), str(path), len(tree))
     except (SafetensorError, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise InputError(f"{path} is cut or damaged, or no safetensors file: {str(error)[:200]}; download it again") from error
