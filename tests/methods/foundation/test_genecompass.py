@@ -108,23 +108,23 @@ def test_genes_have_tokens_whether_or_not_they_have_a_median(model, data, expect
 @pytest.mark.parametrize(("pooling", "name"), [("cls", "cls_output"), ("mean", "mean_output")])
 def test_embeddings_of_the_stored_tokens(folder, data, expected, stored, pooling, name):
     found = made(folder, pooling=pooling).fit(data, seed=0).embed_batch(stored)
-    assert np.abs(found.numpy() - expected[name]).max() < TOLERANCE
+    np.testing.assert_allclose(found.numpy(), expected[name], rtol=0, atol=TOLERANCE)
 
 
 def test_token_embeddings_and_hidden_states(model, expected, stored):
     cell = int(expected["hidden_cell"])
     begin = int(stored.start[cell])
     embedded = model.net.embed_tokens(stored)[begin + 1 : begin + 201]
-    assert np.abs(embedded.numpy() - expected["embedding_output"]).max() < TOLERANCE
+    np.testing.assert_allclose(embedded.numpy(), expected["embedding_output"], rtol=0, atol=TOLERANCE)
     states = model.net(stored)[begin : begin + 201]
-    assert np.abs(states.numpy() - expected["hidden_states"]).max() < TOLERANCE
+    np.testing.assert_allclose(states.numpy(), expected["hidden_states"], rtol=0, atol=TOLERANCE)
 
 
 def test_mouse_genes_borrow_the_knowledge_of_their_homologues(model, expected):
     lengths = expected["mouse_attention_mask"].sum(1)
     cells_ = batch(expected["mouse_input_ids"], expected["mouse_values"], lengths, expected["mouse_species"])
     wanted = np.concatenate([states[: n + 1] for states, n in zip(expected["mouse_hidden"], lengths, strict=True)])
-    assert np.abs(model.net(cells_).numpy() - wanted).max() < TOLERANCE
+    np.testing.assert_allclose(model.net(cells_).numpy(), wanted, rtol=0, atol=TOLERANCE)
     as_human = replace(cells_, cells={"species": torch.zeros(3, dtype=torch.int64)})
     assert np.abs(model.net.embed_tokens(as_human).numpy() - model.net.embed_tokens(cells_).numpy())[1:].max() > 0.01
 
@@ -137,8 +137,8 @@ def test_masked_genes(model, expected):
     ids[0, places], values[0, places] = MASK, MASKED_VALUE
     states = model.net(batch(ids, values, expected["lengths"][[cell]], [0]))[1 + places.astype(np.int64)]
     log_probability, predicted = model.net.log_probability(states, true_ids).numpy(), model.net.values(states).numpy()
-    assert np.abs(log_probability - expected["mask_true_logprob"]).max() < TOLERANCE
-    assert np.abs(predicted - expected["mask_value_prediction"]).max() < TOLERANCE
+    np.testing.assert_allclose(log_probability, expected["mask_true_logprob"], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(predicted, expected["mask_value_prediction"], rtol=0, atol=TOLERANCE)
     losses = -log_probability.mean(), np.square(predicted - true_values).mean()
     assert np.allclose([*losses, 0.2 * losses[0] + 0.8 * losses[1]], expected["losses"], atol=TOLERANCE)
 
@@ -169,7 +169,7 @@ def test_reconstruction_is_a_head_at_the_places_of_the_genes(model, data, head):
         wanted = model.net.values(states).numpy()
     else:
         wanted = torch.log_softmax(model.net.logits(states), 1)[np.arange(len(tokens)), tokens].numpy()
-    assert np.abs(found.predicted - wanted).max() < TOLERANCE
+    np.testing.assert_allclose(found.predicted, wanted, rtol=0, atol=TOLERANCE)
 
 
 def test_genes_have_the_vectors_of_the_token_table(folder, model, data):

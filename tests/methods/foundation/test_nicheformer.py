@@ -96,14 +96,14 @@ def test_official_compat_takes_the_means_with_their_nan(folder, data, expected):
 )
 def test_embeddings_from_the_counts(folder, data, expected, options, name):
     found = made(folder, **options).fit(data, seed=0).embed(data).aligned_to(data.cell_ids).values
-    assert np.abs(found - expected[name]).max() < TOLERANCE
+    np.testing.assert_allclose(found, expected[name], rtol=0, atol=TOLERANCE)
 
 
 def test_hidden_states_and_head(model, expected):
     states = model.net(batch(expected["model_input"][[expected["hidden_cell"]]]))
-    assert np.abs(states.numpy() - expected["hidden_states"]).max() < TOLERANCE
+    np.testing.assert_allclose(states.numpy(), expected["hidden_states"], rtol=0, atol=TOLERANCE)
     logits = model.net.logits(states[expected["mlm_positions"]])
-    assert np.abs(logits.numpy() - expected["mlm_prediction"]).max() < TOLERANCE
+    np.testing.assert_allclose(logits.numpy(), expected["mlm_prediction"], rtol=0, atol=TOLERANCE)
 
 
 def test_masked_genes(model, expected):
@@ -111,7 +111,7 @@ def test_masked_genes(model, expected):
     true = torch.from_numpy(ids[0, places])
     ids[0, places] = MASK
     found = model.net.log_probability(model.net(batch(ids))[places], true)
-    assert np.abs(found.numpy() - expected["mask_true_logprob"]).max() < 2 * TOLERANCE
+    np.testing.assert_allclose(found.numpy(), expected["mask_true_logprob"], rtol=0, atol=2 * TOLERANCE)
 
 
 # The verbs -----------------------------------------------------------------------------------------------------------------------
