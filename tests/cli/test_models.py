@@ -1,5 +1,6 @@
 """The commands on models: as a person uses them, on the folders of the reference fixtures and on damaged ones."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
-from scrutiny.core.errors import InputError, MissingDependency
+from scrutiny.core.errors import InputError, MissingDependency, NotApplicable
 from scrutiny.core.registry import METHODS
+from scrutiny.data import checkpoints as table
 from scrutiny.data.checkpoints import checkpoints, default_checkpoints
 from scrutiny.methods.foundation.recognise import TELLING, family_of
 from scrutiny.nets.folder import CONVERTED
@@ -83,6 +85,19 @@ def test_a_converted_folder_is_the_same_model(copied, fixture, tmp_path):
     before, after = (said("check", where).splitlines() for where in (folder, tmp_path / "new"))
     alike = ("family", "config", "parameters", "tensors used", "vocabulary", "vector of a cell")
     assert [line for line in before if line.strip().startswith(alike)] == [line for line in after if line.strip().startswith(alike)]
+
+
+def test_a_fetched_checkpoint_is_loaded_by_its_name_and_by_that_of_the_family(copied, monkeypatch, tmp_path):
+    monkeypatch.setattr(table, "models_folder", lambda: tmp_path / "models")
+    with pytest.raises(NotApplicable, match="scrutiny models fetch geneformer"):
+        METHODS.get("geneformer")().folder  # noqa: B018
+    (tmp_path / "models").mkdir()
+    folder = copied("geneformer_v2").rename(tmp_path / "models" / "geneformer-v2-104m")
+    sizes = {path.name: {"size": path.stat().st_size, "sha256": ""} for path in folder.iterdir()}
+    (folder / table.MANIFEST).write_text(json.dumps({"checkpoint": folder.name, "files": sizes}))
+    assert METHODS.get("geneformer")().folder.path == folder
+    assert METHODS.get("control/untrained_geneformer")("geneformer-v2-104m").folder.path == folder
+    assert "geneformer-v2-104m " in [line for line in said("list").splitlines() if " yes " in line][0]
 
 
 def test_a_tensor_too_few_or_too_many_is_named(copied):
