@@ -1,6 +1,7 @@
 """Shared parts against PyTorch's own modules, on padded cells; both ways of attention against each other."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from scrutiny.nets.tokens import Batch
 
 D, HEADS, FF = 24, 4, 40
 LENGTHS = (5, 1, 8, 3)
+WAYS = [_attend_one_by_one, partial(_attend_padded, uniform=False)]
 TOLERANCE = {"rtol": 0, "atol": 2e-6}
 """Float32, sums of up to 40 terms of order 1."""
 
@@ -34,7 +36,7 @@ def by_the_formula(q, k, v):
     return (torch.softmax(q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), dim=-1) @ v).transpose(0, 1)
 
 
-@pytest.mark.parametrize("way", [_attend_one_by_one, lambda *a: _attend_padded(*a, uniform=False)])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("queries", "keys"), [(LENGTHS, LENGTHS), ((1, 1, 1, 1), LENGTHS), ((2, 0, 3), (4, 0, 2))])
 def test_attention_is_the_formula_within_each_cell(way, queries, keys):
     q, k, v = drawn(sum(queries), 2, 6), drawn(sum(keys), 2, 6, seed=1), drawn(sum(keys), 2, 6, seed=2)
@@ -48,9 +50,19 @@ def test_uniform_lengths_need_no_mask():
     torch.testing.assert_close(_attend_padded(q, k, v, (4, 4, 4), (4, 4, 4), uniform=True), one_by_one, **TOLERANCE)
 
 
-def test_attention_of_no_cells():
+@pytest.mark.parametrize("way", WAYS)
+def test_queries_without_keys_get_zeros(way):
+    q, k = drawn(4, 2, 6), drawn(3, 2, 6)
+    found = way(q, k, k, (1, 2, 1), (2, 0, 1))
+    assert not found[1:3].any()
+    torch.testing.assert_close(found[3], k[2], **TOLERANCE)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_attention_of_cells_without_tokens(way):
     empty = torch.zeros(0, 2, 6)
-    assert attend(empty, empty, empty, ()).shape == attend(empty, empty, empty, (0, 0)).shape == (0, 2, 6)
+    assert way(empty, empty, empty, (0, 0), (0, 0)).shape == (0, 2, 6)
+    assert attend(empty, empty, empty, ()).shape == (0, 2, 6)
 
 
 def filled(module, seed=3):

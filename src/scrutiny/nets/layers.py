@@ -15,7 +15,7 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int] | None = None) -> Tensor:
-    """Softmax attention within each cell: q (Nq, H, E), k and v (Nk, H, E) -> (Nq, H, E).
+    """Softmax attention within each cell: q (Nq, H, E), k and v (Nk, H, E) -> (Nq, H, E). Queries of a cell without keys get zeros.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths:
 
 def _attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int]) -> Tensor:
     """Cell after cell: nothing is padded and no mask is needed. Right for processors, where a call costs little."""
-    out = torch.empty_like(q)
+    out = torch.zeros_like(q)
     i = j = 0
     for n, m in zip(lengths, key_lengths, strict=True):
         if n and m:
@@ -47,7 +47,8 @@ def _attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], 
 def _attend_padded(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int], *, uniform: bool) -> Tensor:
     """All cells of a batch in one call, padded to the longest: right for accelerators, where each call costs a launch."""
     query, key, value = (_pad(x, n) for x, n in ((q, lengths), (k, key_lengths), (v, key_lengths)))  # (B, H, T, E)
-    mask = None if uniform else _is_real(key_lengths, key.shape[2], q.device)[:, None, None, :]
+    some = [max(m, 1) for m in key_lengths]  # a cell without keys attends to the zeros of the padding
+    mask = None if uniform else _is_real(some, key.shape[2], q.device)[:, None, None, :]
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)  # (B, T, H, E)
     return out[_is_real(lengths, out.shape[1], q.device)]
 
