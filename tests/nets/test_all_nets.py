@@ -26,7 +26,6 @@ FOLDERS = {
 EXPECTED = {
     "cellplm": {
         "check_alone": "the cells of a sample attend to each other by design",
-        "check_gradients": "the likeliest cluster is chosen, which has no gradient",
     }
 }
 
