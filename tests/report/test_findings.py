@@ -67,6 +67,23 @@ def test_scr001_on_the_published_row_of_a_misaligned_embedding():
     assert len(alarms) == 1 and alarms[0].startswith("Geneformer")
 
 
+def test_scr001_models_that_were_run_here_are_told_together_and_not_called_misaligned():
+    values = {f"{c}{m}": ("control" if c else "model", 0.05) for m in ("one", "two") for c in ("", "control/untrained_")}
+    (alarm,) = [f for f in findings(tidy(Made(CHEAP | values))) if f.code == "SCR001"]
+    assert alarm.title == "No better than shuffled cells: one and two"
+    assert "misaligned" not in alarm.title + alarm.advice
+
+
+@pytest.mark.parametrize(("model", "is_told"), [(0.61, True), (0.64, False)])
+def test_scr022_a_model_within_the_margin_of_its_untrained_twin(model, is_told):
+    """The margin is 0.02: 0.61 against 0.60 is not above it, 0.64 is."""
+    made = Made(CHEAP | {"one": ("model", model), "control/untrained_one": ("control", 0.60)})
+    alarms = [f for f in findings(tidy(made)) if f.code == "SCR022"]
+    assert bool(alarms) == is_told
+    if is_told:
+        assert alarms[0].title == "No better than with random weights: one"
+
+
 def test_scr002_below_a_random_projection():
     found = [f for f in findings(tidy(Made(CHEAP | {"weak": ("baseline", 0.4)}))) if f.code == "SCR002"]
     assert [f.title for f in found] == ["Below control/random_projection: weak"]

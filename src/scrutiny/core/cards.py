@@ -7,6 +7,8 @@ from typing import Literal
 
 from .dataset import Scale
 
+TWIN = "control/untrained_"
+"""How the name of a model's untrained twin begins; that of its model follows."""
 Kind = Literal["model", "baseline", "control"]
 Better = Literal["higher", "lower"]
 

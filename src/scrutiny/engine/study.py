@@ -9,6 +9,7 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any, Literal
 
+from scrutiny.core.cards import TWIN
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS, METRICS, TASKS, require
@@ -38,8 +39,6 @@ CONTROLS = (
     "control/batch_only",
     "control/no_integration",
 )
-TWIN = "control/untrained_"
-"""How the name of a model's untrained twin begins."""
 WITH_LABELS = ("cell_types", "integration", "label_transfer")
 WITHOUT_LABELS = ("batch_mixing",)
 

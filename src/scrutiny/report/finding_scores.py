@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scrutiny.core.cards import TWIN
 from scrutiny.core.scores import Status
 
 from .finding import Finding, ScoredCase, Severity
@@ -22,8 +23,58 @@ COVERAGE: dict[str, tuple[str, Severity, str]] = {
 TRIVIAL = ("depth", "control/random_projection")
 
 
+def twins(case: ScoredCase) -> dict[str, list[str]]:
+    """Model -> its untrained twins in the same comparison; only models that were run here have any."""
+    registered = case.comparison.rows.drop_duplicates("method").set_index("method")["registered"]
+    return {
+        method: list(found)
+        for method in case.comparison.contenders
+        if len(found := registered.index[registered == f"{TWIN}{registered[method]}"])
+    }
+
+
 def misaligned(case: ScoredCase) -> Iterator[Finding]:
     """SCR001: at least half of a method's label metrics are at or below the shuffled control."""
+    found = dict(_at_chance(case))
+    ours = [method for method in found if method in twins(case)]
+    for method in (method for method in found if method not in ours):
+        yield Finding(
+            "SCR001",
+            "problem",
+            f"{method} is no better than shuffled cells: its rows are probably misaligned",
+            found[method],
+            "Check that each row of the embedding belongs to the cell of the same id (sorted output, an index column read as a feature). "
+            "If it does, the method carries no information on these labels.",
+        )
+    if ours:
+        yield Finding(
+            "SCR001",
+            "problem",
+            f"No better than shuffled cells: {listing(ours)}",
+            " ".join(f"{method}: {found[method]}" for method in ours),
+            "Their rows were matched to the cells by id, so it is the weights that carry no information on these labels: random or damaged "
+            "ones, or those of another kind of cells.",
+        )
+
+
+def no_better_than_twin(case: ScoredCase) -> Iterator[Finding]:
+    """SCR022: models whose primary score is not above that of their untrained twin by more than the margin."""
+    values = case.comparison.primary_values
+    best = {m: max(values[twin] for twin in found if twin in values) for m, found in twins(case).items() if set(found) & set(values.index)}
+    equal = {m: twin for m, twin in best.items() if m in values and values[m] - twin <= MARGIN}
+    if equal:
+        shown = [f"{m} {number(values[m], digits=3)} (untrained {number(twin, digits=3)})" for m, twin in equal.items()]
+        yield Finding(
+            "SCR022",
+            "problem",
+            f"No better than with random weights: {listing(list(equal))}",
+            f"{case.comparison.primary}: {listing(shown)}.",
+            "The untrained twin has the same architecture and tokens, so what these models score here does not come from pretraining.",
+        )
+
+
+def _at_chance(case: ScoredCase) -> Iterator[tuple[str, str]]:
+    """Methods with at least half of their label metrics at or below the shuffled control, and which these are."""
     cards = case.comparison.metrics
     of_labels = cards.index[cards["family"].isin(OF_LABELS) & (cards["floor"] == NOISE)]
     rows = case.scaled[case.scaled["metric"].isin(of_labels) & case.scaled["scaled"].notna()]
@@ -33,14 +84,7 @@ def misaligned(case: ScoredCase) -> Iterator[Finding]:
         if method in TRIVIAL or not len(own) or 2 * len(low) < len(own):
             continue
         shown = [f"{r.metric} {number(r.value, digits=3)} (shuffled {number(r.floor_value, digits=3)})" for r in low.itertuples()]
-        yield Finding(
-            "SCR001",
-            "problem",
-            f"{method} is no better than shuffled cells: its rows are probably misaligned",
-            f"{len(low)} of {len(own)} label metrics are at or below the shuffled control: {listing(shown)}.",
-            "Check that each row of the embedding belongs to the cell of the same id (sorted output, an index column read as a feature). "
-            "If it does, the method carries no information on these labels.",
-        )
+        yield method, f"{len(low)} of {len(own)} label metrics are at or below the shuffled control: {listing(shown)}."
 
 
 def below_trivial(case: ScoredCase) -> Iterator[Finding]:
@@ -148,4 +192,4 @@ def knows_the_labels(case: ScoredCase) -> Iterator[Finding]:
     )
 
 
-SCORE_CHECKS = (misaligned, below_trivial, within_seeds, incomplete, noise_wins, untested, knows_the_labels)
+SCORE_CHECKS = (misaligned, below_trivial, no_better_than_twin, within_seeds, incomplete, noise_wins, untested, knows_the_labels)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scrutiny.core.cards import MethodCard
+from scrutiny.core.cards import TWIN, MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
@@ -278,7 +278,7 @@ def untrained_card(card: MethodCard) -> MethodCard:
     """The card of the untrained twin of a model."""
     return replace(
         card,
-        name=f"control/untrained_{card.name}",
+        name=f"{TWIN}{card.name}",
         summary=f"the untrained twin of {card.name}: same architecture and tokens, random weights",
         kind="control",
         seeded=True,

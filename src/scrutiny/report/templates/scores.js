@@ -117,7 +117,8 @@ function scoreRow({ comparison, metric, i, value, interval, difference, scale, o
           ? "tie"
           : ""
       : "";
-  const name = element("span", { class: "name" }, method.name, tag ? element("span", { class: "tag" }, tag) : "");
+  const breakable = method.name.replace(/([/_])/g, "$1\u200b");
+  const name = element("span", { class: "name" }, breakable, tag ? element("span", { class: "tag" }, tag) : "");
   const track = element("div", { class: "track scores" });
   const zero = Math.max(0, scale(0));
   const from = Math.min(zero, scale(value));
