@@ -20,7 +20,7 @@ def test_published_free_weights_that_know_the_genes_need_no_word():
 
 def test_weights_of_a_local_folder_are_said_to_be_unconfirmed_with_their_key():
     told = found(weights={**PUBLISHED, "published": False, "origin": "a local folder"})["SCR018"]
-    assert (told.severity, told.evidence) == ("caution", "scgpt: a local folder, key ab12.")
+    assert (told.severity, told.evidence) == ("problem", "scgpt: a local folder, key ab12.")
 
 
 def test_non_commercial_weights_are_shown_with_their_licence():

@@ -19,7 +19,7 @@ def unconfirmed_weights(case: DataCase) -> Iterator[Finding]:
         places = (f"{model}: {told.get('origin', 'an unknown place')}, key {told.get('key', 'unknown')}" for model, told in others.items())
         yield Finding(
             "SCR018",
-            "caution",
+            "problem",  # it stands beside the verdict, which would otherwise be read as one on the published model
             f"The weights of {listing(list(others))} are not known to be the published ones",
             f"{'; '.join(places)}.",
             "Read these scores as those of these very weights, not of the model as published, unless you know better.",
