@@ -232,6 +232,25 @@ def test_what_the_file_says_of_itself(tmp_path):
     assert from_anndata(adata).organism == "human"
 
 
+@pytest.mark.parametrize("column", ["feature_name", "symbol", "gene_name"])
+def test_symbols_in_a_column_are_believed_where_the_index_is_no_name(column):
+    """As in what the Census gives: numbers in the index, names in columns."""
+    adata = as_anndata()
+    adata.var_names = [str(j) for j in range(DATA.n_genes)]
+    adata.var[column] = ["", *(f"SYM{j}" for j in range(1, DATA.n_genes))]
+    adata.var["feature_id"] = [f"ENSMUSG{j:011d}" for j in range(DATA.n_genes)]
+    data = from_anndata(adata)
+    assert list(data.var["symbol"]) == ["0", *(f"SYM{j}" for j in range(1, DATA.n_genes))]
+    assert list(data.genes[:2]) == ["0", "1"]
+    assert data.organism == "mouse"
+
+
+def test_a_column_of_symbols_that_holds_ids_is_none():
+    adata = as_anndata()
+    adata.var["gene"] = [f"ENSG{j:011d}" for j in range(DATA.n_genes)]
+    assert list(from_anndata(adata).var["symbol"]) == list(DATA.genes)
+
+
 def test_integer_batches_and_unused_levels_are_categories():
     adata = as_anndata()
     adata.obs["batch"] = np.arange(40) % 2

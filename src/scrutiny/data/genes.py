@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scrutiny.core.dataset import Dataset, Scale
+from scrutiny.core.dataset import GENE_NAMES, Dataset, Scale
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.matrix import Chunk, Matrix, digest_of_matrix
 
@@ -66,7 +66,8 @@ def identify(data: Dataset) -> GeneReport:
     is_ensembl = parts[0].notna()
     share = float(is_ensembl.mean()) if len(ids) else 0.0
     kind = IdKind.ENSEMBL if share > 0.95 else IdKind.SYMBOL if share < 0.05 else IdKind.MIXED
-    organism = organism_of(ids) if share > 0.5 else _organism_of_symbols(ids[~is_ensembl])
+    others = (data.var[column].astype(str).reset_index(drop=True) for column in GENE_NAMES if column in data.var)
+    organism = next((found for names in (ids, *others) if (found := _organism_of(names)) != "unknown"), "unknown")
     plain = pd.Series(strip_versions(ids)).str.upper()
     clashes = ids[plain.duplicated()]
     n_versioned = int(parts[2].notna().sum())
@@ -275,6 +276,11 @@ def _same_organism(data: Dataset, book: GeneBook) -> None:
     if "unknown" not in (of_data, book.organism) and of_data != book.organism:
         how = f"take the {of_data} table, go through orthologues (to_human), or declare organism='{book.organism}' if the data are that"
         raise InputError(f"'{data.name}' has {of_data} genes, the gene table is {book.organism}; {how}")
+
+
+def _organism_of(names: pd.Series) -> str:
+    is_ensembl = names.str.match(ENSEMBL)
+    return organism_of(names) if is_ensembl.mean() > 0.5 else _organism_of_symbols(names[~is_ensembl])
 
 
 def _organism_of_symbols(symbols: pd.Series) -> str:

@@ -53,7 +53,9 @@ def name_genes(var: pd.DataFrame) -> Named:
     index = var.index.astype(str)
     ids_in_index = index.str.match(ENSEMBL).mean() > 0.5 if len(index) else False
     ensembl = index.to_series() if ids_in_index else _column(var, ENSEMBL_COLUMNS)
-    symbols = _column(var, SYMBOL_COLUMNS) if ids_in_index else index.to_series()
+    symbols = _column(var, SYMBOL_COLUMNS)
+    if not ids_in_index:
+        symbols = _symbols(symbols, index)
     columns = {}
     if symbols is not None:
         columns["symbol"] = symbols.to_numpy(object)
@@ -68,6 +70,14 @@ def name_genes(var: pd.DataFrame) -> Named:
     if ids is not None and ids.is_unique and "" not in ids:
         return Named(named.set_axis(ids, axis=0), (f"{what}; the Ensembl ids were taken instead.",))
     return Named(named.set_axis(_renamed(index), axis=0), (f"{what}; the repeats were numbered (-1, -2 ...).",))
+
+
+def _symbols(told: pd.Series | None, index: pd.Index) -> pd.Series:
+    """What a column says, and the index where it says nothing or holds Ensembl ids."""
+    own = index.to_series()
+    if told is None or told.str.match(ENSEMBL).mean() > 0.5:
+        return own
+    return own.where((told == "").to_numpy(), told.to_numpy())
 
 
 def _column(var: pd.DataFrame, wanted: tuple[str, ...]) -> pd.Series | None:

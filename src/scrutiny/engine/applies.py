@@ -48,7 +48,8 @@ def _check_fit_of_task(method: Any, card: MethodCard, task: TaskCard) -> None:
 
 def _check_data(method: Any, card: MethodCard, data: Dataset) -> None:
     if card.organisms is not None and data.organism not in card.organisms:
-        raise NotApplicable(f"{card.name} knows {sorted(card.organisms)}; '{data.name}' is of organism '{data.organism}'")
+        hint = "; if it is one of them, say which with --organism" if data.organism == "unknown" else ""
+        raise NotApplicable(f"{card.name} knows {sorted(card.organisms)}; '{data.name}' is of organism '{data.organism}'{hint}")
     if card.scale is not None and data.scale != card.scale:
         raise NotApplicable(f"{card.name} needs {card.scale}; '{data.name}' holds values of the scale '{data.scale}'")
     for role in sorted(card.reads - card.optional):
