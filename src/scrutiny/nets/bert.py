@@ -171,6 +171,7 @@ BERT_NAMES = NameMap(
         (r"(?:bert\.)?embeddings\.position_ids", "the numbers 0, 1, 2 ..."),
         (r"cls\.predictions\.decoder\.(weight|bias)", "tied to the token table and to cls.predictions.bias"),
         (r"(?:bert\.)?pooler\.dense\.(weight|bias)", "no model here uses the pooler"),
+        (r"classifier\.(weight|bias)", "names the classes that a model was fine-tuned on"),
     ),
 )
 

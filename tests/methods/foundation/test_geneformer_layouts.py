@@ -1,6 +1,7 @@
 """Geneformer in the official layouts at other sizes, against Hugging Face's net, and what becomes of odd cells and files."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch")
 from bert_layouts import GENES, ITSELF, N_GENES, V1, V2, cells, labelled, some_cells, toy_config, toy_tensors, write_dictionaries  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from scrutiny.core.errors import InputError  # noqa: E402
+from scrutiny.core.errors import InputError, NotApplicable  # noqa: E402
 from scrutiny.methods.foundation.geneformer import Geneformer, UntrainedGeneformer  # noqa: E402
 from scrutiny.testing import check_embedder, check_net  # noqa: E402
 
@@ -211,3 +212,32 @@ def test_the_lowest_layer_is_the_embedding_of_tokens(v2):
     net = model.net
     cls = net.norm(net.words.weight[2] + net.types.weight[0] + net.positions.weight[0])
     assert np.allclose(model.embed(data).values, cls.numpy(), atol=1e-6)
+
+
+def test_a_fine_tuned_checkpoint_embeds_but_predicts_no_genes(tmp_path):
+    folder, tensors = v2_gc95m(tmp_path)
+    bert = {name: tensor for name, tensor in tensors.items() if name.startswith("bert.")}
+    data, expected = some_cells(), Geneformer(str(folder)).fit(some_cells(), seed=0).embed(some_cells()).values
+    save_file({**bert, "classifier.weight": torch.zeros(3, 12), "classifier.bias": torch.zeros(3)}, folder / "model.safetensors")
+    model = Geneformer(str(folder)).fit(data, seed=0)
+    np.testing.assert_array_equal(model.embed(data).values, expected)
+    with pytest.raises(NotApplicable, match="fine-tuned.*has no head"):
+        model.reconstruct(data)
+    assert UntrainedGeneformer(str(folder)).fit(data, seed=0).embed(data).values.shape == expected.shape
+
+
+def test_half_a_head_is_an_error(tmp_path):
+    folder, tensors = v2_gc95m(tmp_path)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "cls.predictions.bias"}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"missing \(1\): head.bias"):
+        Geneformer(str(folder)).fit(some_cells(), seed=0)
+
+
+def test_symbols_are_found_by_the_official_names(tmp_path):
+    v1_beside(tmp_path)
+    symbols = [f"Sym{i}" for i in range(N_GENES)]
+    (tmp_path / "gene_name_id_dict_gc30M.pkl").write_bytes(pickle.dumps({**dict(zip(symbols, GENES, strict=True)), "OTHER": "ENSG9"}))
+    data = some_cells()
+    named = cells(data.values, symbols)
+    model = Geneformer(str(tmp_path)).fit(data, seed=0)
+    np.testing.assert_array_equal(model.embed(named).values, model.embed(data).values)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
-from scrutiny.core.errors import InputError
+from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
 from scrutiny.nets.bert import BERT_NAMES, Bert, BertConfig, mean_between
 from scrutiny.nets.dictionaries import read_dictionary
@@ -27,18 +27,28 @@ from .model import Foundation, Untrained, untrained_card
 from .ranks import framed
 
 Pooling = Literal["auto", "cls", "mean"]
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 PLACES = (".", "*", "*/*", "../geneformer", "../geneformer/gene_dictionaries_30m")
 """Where the dictionaries lie, seen from the weights: beside them or, as in the official repository, in a folder below or beside."""
 
 
 @dataclass(frozen=True, eq=False)
 class GeneformerFiles:
-    """Config and dictionaries. ``start`` and ``end``: tokens put before and after the genes; none in V1."""
+    """Config and dictionaries.
+
+    Attributes
+    ----------
+    start, end
+        Tokens put before and after the genes; none in V1.
+    with_head
+        Whether the weights have the head of pretraining, in whose place fine-tuning puts a classifier.
+    """
 
     config: BertConfig
     genes: MedianGenes
     start: tuple[int, ...]
     end: tuple[int, ...]
+    with_head: bool
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -109,19 +119,22 @@ class Geneformer(Foundation):
             folder.file(f"{place}/token_dictionary{mark}.pkl"),
             folder.file(f"{place}/gene_median_dictionary{mark}.pkl"),
             folder.find(f"{place}/ensembl_mapping_dict{mark}.pkl"),
+            folder.find(f"{place}/gene_name_id_dict{mark}.pkl"),
         )
         start, end = (tuple(genes.special[word] for word in (name,) if word in genes.special) for name in ("<cls>", "<eos>"))
         if -self.layer > config.num_hidden_layers:
             raise InputError(f"layer is {self.layer}; {folder.path} has {config.num_hidden_layers} layers")
         if self.pooling == "cls" and not start:
             raise InputError(f"pooling is 'cls', but the vocabulary of {folder.path} has no <cls> (Geneformer V1); take 'mean'")
-        return GeneformerFiles(config, genes, start, end)
+        weights = folder.find(*WEIGHTS)
+        with_head = weights is None or any(name.startswith("cls.") for name in read_tensors(weights))
+        return GeneformerFiles(config, genes, start, end, with_head)
 
     def make_net(self) -> nn.Module:
-        return Bert(self.files.config)
+        return Bert(self.files.config, with_head=self.files.with_head)
 
     def tensors(self, folder: Folder) -> dict[str, Tensor]:
-        return read_tensors(folder.file("model.safetensors", "pytorch_model.bin"))
+        return read_tensors(folder.file(*WEIGHTS))
 
     def tokens(self, counts: Counts, matched: Matched, cell_ids: NDArray[np.str_]) -> Tokens:
         files: GeneformerFiles = self.files
@@ -148,7 +161,14 @@ class Geneformer(Foundation):
         ----------
         hide
             Share of the genes of each cell that the model is not shown, drawn by (seed, cell id).
+
+        Raises
+        ------
+        NotApplicable
+            If the checkpoint was fine-tuned and has no such head.
         """
+        if not self.files.with_head:
+            raise NotApplicable(f"{self.folder.path} was fine-tuned and has no head that predicts genes; the pretrained model has it")
         genes: MedianGenes = self.files.genes
         matched, tokens = self.match(query), joined(self.token_chunks(query))
         masks = {"ids": genes.special["<mask>"]}

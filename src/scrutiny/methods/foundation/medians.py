@@ -41,15 +41,20 @@ class MedianGenes:
     special: Mapping[str, int]
 
     @classmethod
-    def read(cls, tokens: Path, medians: Path, mapping: Path | None = None) -> MedianGenes:
-        """Read the dictionaries: Ensembl id to token, to median, and other ids to Ensembl id. Raises InputError if one is odd."""
+    def read(cls, tokens: Path, medians: Path, *aliases: Path | None) -> MedianGenes:
+        """Read the dictionaries: Ensembl id to token, to median, and from other ids to Ensembl id, of which the first that knows an id is
+        believed. Raises InputError if one is odd.
+        """
         token_of, median_of = _numbers(tokens, int), _numbers(medians, float)
         special = {word: token for word, token in token_of.items() if word.startswith("<")}
         genes = sorted(token_of.keys() - special.keys(), key=token_of.__getitem__)
         if without := [gene for gene in genes if not median_of.get(gene, 0.0) > 0]:
             raise InputError(f"{medians} has no positive median for {len(without)} genes of {tokens}, e.g. {without[0]}; are they a pair?")
-        aliases = {str(k).upper(): str(v) for k, v in read_dictionary(mapping).items() if v in token_of} if mapping else None
-        vocabulary = Vocabulary(np.array(genes, dtype=str), "ensembl_id", aliases=aliases)
+        others: dict[str, str] = {}
+        for path in filter(None, reversed(aliases)):
+            known = ((name, gene) for name, gene in read_dictionary(path).items() if isinstance(gene, str) and gene in token_of)
+            others |= {str(name).upper(): gene for name, gene in known}
+        vocabulary = Vocabulary(np.array(genes, dtype=str), "ensembl_id", aliases=others or None)
         return cls(vocabulary, np.array([token_of[g] for g in genes]), np.array([median_of[g] for g in genes]), special)
 
     @property
