@@ -11,8 +11,10 @@ from toys import toys as chosen
 from scrutiny.core.errors import InputError, StoreError
 from scrutiny.data import backed
 from scrutiny.data.synth import planted
+from scrutiny.engine import study as study_module
 from scrutiny.engine.plan import State
 from scrutiny.engine.sources import Source
+from scrutiny.engine.store import Store
 from scrutiny.engine.study import Study, Workers
 
 
@@ -118,6 +120,12 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(cells, tmp
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="--out"):
         Study((cells,), chosen("counting", calls=calls), ("toy/separate",)).run(tmp_path / "file" / "results")
+
+
+def test_jobs_share_the_cores_and_those_of_a_scheduler_take_one_each(store_folder, monkeypatch):
+    monkeypatch.setattr(study_module, "cpu_count", lambda: 8)
+    workers = Workers(), Workers(jobs=3), Workers(threads=5), Workers(engine="dask", scheduler="tcp://host:8786")
+    assert [place.setting(Store(store_folder)).threads for place in workers] == [8, 2, 5, 1]
 
 
 def test_workers_that_cannot_be():

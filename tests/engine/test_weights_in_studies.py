@@ -11,10 +11,12 @@ from toys import Toy
 
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS, register_method
 from scrutiny.core.scores import Status
+from scrutiny.data.checkpoints import whole_path
 from scrutiny.data.synth import planted
-from scrutiny.engine.embedding import Chosen, recorded_options
+from scrutiny.engine.embedding import Chosen, recorded_options, request
 from scrutiny.engine.plan import Grid, Scored, State, make_plan
 from scrutiny.engine.store import Store
 from scrutiny.engine.study import Study, with_twins
@@ -130,6 +132,17 @@ def test_a_checkpoint_in_a_study_file_is_looked_for_beside_it(tmp_path, weights)
     file.write_text(text)
     (chosen,) = read_study_file(file)["methods"]
     assert chosen.options == {"checkpoint": str(weights)}
+
+
+def test_a_folder_of_weights_is_named_by_its_whole_path_and_a_checkpoint_by_its_name(tmp_path, weights, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert whole_path("weights") == whole_path("weights", tmp_path) == str(weights)
+    assert (whole_path("scgpt-human"), whole_path("")) == ("scgpt-human", "")
+
+
+def test_an_untrained_twin_is_not_shown_the_truth_so_other_labels_embed_nothing_again(cells, weights):
+    twin, control = Chosen("control/untrained_weighted", {"checkpoint": str(weights)}), Chosen("control/label_oracle")
+    assert [set(request(chosen, 0, Problem(cells, cells, {}), cells).truth) for chosen in (twin, control)] == [set(), {"label", "batch"}]
 
 
 def test_a_method_that_takes_cells_one_by_one_embeds_once_for_all_tasks(cells, store_folder, calls):

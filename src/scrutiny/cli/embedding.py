@@ -24,7 +24,9 @@ def embed(
     method: Annotated[str, typer.Argument(help="A published model or another method; see 'scrutiny list methods'.")],
     file: Annotated[Path, typer.Argument(help="The cells.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".h5ad (a copy with obsm set), .parquet, .csv or .npz.")],
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Folder with the official files of a model.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="Folder with the official files of a model, or the name of a fetched one.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="NAME=VALUE for the method, e.g. layer=-2; may be given several times.")
     ] = None,
@@ -51,11 +53,12 @@ def embed(
     """
     from rich.console import Console
 
+    from scrutiny.data.checkpoints import whole_path
     from scrutiny.data.write import check_target
     from scrutiny.engine.embedding import Chosen
     from scrutiny.engine.study import Workers
 
-    given = {"checkpoint": checkpoint and str(checkpoint.absolute()), "device": device, "precision": precision}
+    given = {"checkpoint": checkpoint and whole_path(checkpoint), "device": device, "precision": precision}
     options = dict(map(_parsed, option or ())) | {name: value for name, value in given.items() if value is not None}
     chosen, workers, console = Chosen(method, options), Workers(jobs=jobs, engine=engine, scheduler=scheduler), Console()  # type: ignore[arg-type]
     check_target(output, file)

@@ -104,6 +104,9 @@ def check_model(
     """
     from rich.console import Console
 
+    from scrutiny.core.registry import require
+
+    require(("torch", "safetensors"), "models", needed_by="checking a checkpoint")
     from scrutiny.methods.foundation.examine import examine
 
     found = examine(folder, family, device=device)
@@ -121,6 +124,9 @@ def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Fold
 
     `scrutiny models convert weights/scGPT_human weights/scGPT_human_safe`
     """
+    from scrutiny.core.registry import require
+
+    require(("torch", "safetensors"), "models", needed_by="converting a checkpoint")
     from scrutiny.nets.convert import convert
 
     done = convert(folder, out, tell=print)

@@ -222,12 +222,13 @@ def _methods(names: str | None, embeddings: list[str] | None, models: list[Chose
 
 def _models(entries: list[str] | None, device: str, precision: str) -> list[Chosen]:
     """Models as ``NAME`` or ``NAME=FOLDER``."""
+    from scrutiny.data.checkpoints import whole_path
     from scrutiny.engine.embedding import Chosen
 
     models = []
     for entry in entries or ():
         name, _, checkpoint = entry.partition("=")
-        given = {"checkpoint": checkpoint, "device": device, "precision": precision}
+        given = {"checkpoint": whole_path(checkpoint), "device": device, "precision": precision}
         usual = {"checkpoint": "", "device": "auto", "precision": "float32"}
         models.append(Chosen(name, {option: value for option, value in given.items() if value != usual[option]}))
     return models

@@ -57,10 +57,10 @@ class Registry:
         if name in self._registered:
             return self._registered[name]
         if name in self._builtins:
-            return _load(self._builtins[name])
+            return _load(name, self._builtins[name])
         plugins = self._plugins
         if name in plugins:
-            return _load(plugins[name])
+            return _load(name, plugins[name])
         near = difflib.get_close_matches(name, self.names(), cutoff=0.5)
         hint = f"did you mean {near}?" if near else f"there is {self.names()}"
         raise InputError(f"no {self.kind} is called '{name}'; {hint}")
@@ -83,7 +83,7 @@ class Registry:
         return found
 
 
-def _load(dotted: str) -> Any:
+def _load(name: str, dotted: str) -> Any:
     module, _, attribute = dotted.partition(":")
     try:
         return getattr(import_module(module), attribute)
@@ -91,7 +91,7 @@ def _load(dotted: str) -> Any:
         if (error.name or "").split(".")[0] == module.split(".")[0]:
             raise
         extra = EXTRA_OF.get((error.name or "").split(".")[0], "all")
-        raise MissingDependency(f"needs {error.name}, which is not installed: pip install 'scrutiny[{extra}]'") from error
+        raise MissingDependency(f"'{name}' needs {error.name}, which is not installed: pip install 'scrutiny[{extra}]'") from error
 
 
 METHODS = Registry("method", BUILTIN_METHODS)

@@ -202,6 +202,12 @@ def located(family: str, named: str = "") -> Path:
     return folder
 
 
+def whole_path(named: str, beside: Path | None = None) -> str:
+    """``named`` as workers elsewhere understand it: a folder, from ``beside`` or here, by its whole path; a checkpoint by its name."""
+    folder = (beside or Path()) / Path(named).expanduser()
+    return str(folder.absolute()) if named and folder.is_dir() else named
+
+
 def _located_checkpoint(family: str, name: str) -> Path:
     if name not in checkpoints():
         raise InputError(f"there is no folder '{name}' and no checkpoint is called so; {_near(name)}")

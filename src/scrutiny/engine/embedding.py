@@ -162,7 +162,7 @@ def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Reque
     wanted = getattr(method, "obsm_key", None)
     arrays = {wanted: data.obsm[wanted][rows]} if wanted is not None and data.obsm_key(wanted) else {}
     query = replace(_shown(problem.query, method.card), obsm=arrays)
-    sees_truth = method.card.kind == "control" and not method.card.independent  # what an untrained twin makes of a cell needs none
+    sees_truth = method.card.kind == "control" and not method.card.twin_of  # an untrained twin needs none
     truth = {role: data.role(role)[rows] for role in TRUTH if sees_truth and data.has(role)}
     return Request(chosen, method, seed, _shown(problem.train, method.card), query, truth)
 

@@ -52,7 +52,8 @@ class Workers:
     jobs
         Child processes at once; for ``engine="dask"`` without a scheduler the workers of a cluster on this machine.
     threads
-        Threads of each job; None: the cores shared among the jobs.
+        Threads of each job; None: the cores shared among the jobs, or one where a scheduler is given, whose workers share cores that
+        cannot be counted from here.
     scheduler
         Address of a Dask scheduler.
     resources
@@ -75,7 +76,7 @@ class Workers:
             raise InputError(f"there is no engine '{self.engine}'; it is 'local' or 'dask'")
 
     def setting(self, store: Store) -> Setting:
-        threads = self.threads or max(1, (cpu_count() or 1) // self.jobs)
+        threads = self.threads or (1 if self.scheduler else max(1, (cpu_count() or 1) // self.jobs))
         return Setting(store.folder, Owner.this_process(), threads, library_versions(), commit(), registered_here())
 
     def pool(self, datasets: Mapping[str, Dataset], setting: Setting, work: Callable[..., Ended] = perform) -> Pool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scrutiny.core.errors import InputError
+from scrutiny.data.checkpoints import whole_path
 from scrutiny.data.sample import N_CELLS
 
 from .embedding import Chosen
@@ -139,9 +140,7 @@ def _options(value: Any, place: _Place, folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise place.wrong(value, "a table of options")
     checkpoint = value.get("checkpoint")
-    if isinstance(checkpoint, str) and (folder / checkpoint).is_dir():
-        return {**value, "checkpoint": str((folder / checkpoint).absolute())}
-    return value
+    return {**value, "checkpoint": whole_path(checkpoint, folder)} if isinstance(checkpoint, str) else value
 
 
 def _method(value: Any, place: _Place, folder: Path) -> Chosen:
