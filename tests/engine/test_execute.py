@@ -9,9 +9,10 @@ import toys
 from toys import toys as chosen
 
 from scrutiny.core.errors import ContractError, MissingDependency
+from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import DERIVED
 from scrutiny.core.scores import Status
-from scrutiny.engine.embedding import Chosen
+from scrutiny.engine.embedding import Chosen, request
 from scrutiny.engine.execute import perform
 from scrutiny.engine.jobs import Ended, Finished, Holding
 from scrutiny.engine.plan import Grid, Scored, make_plan
@@ -197,3 +198,13 @@ def test_a_task_that_renames_cells_is_not_given_the_truth_of_others(do, store_fo
     monkeypatch.setattr(toys.Separate, "pose", renaming)
     do(chosen("peeking"))
     assert "ContractError: the task asks for cells that 'planted' has not" in Store(store_folder).runs()[0].reason
+
+
+def test_a_column_in_two_roles_is_shown_in_the_one_that_is_read(cells):
+    """Donors are often the batches: hiding one role must not take the column of the other."""
+    both = cells.with_roles(donor=cells.roles["batch"])
+    shown = request(Chosen("toy/reads_batch"), 0, Problem(both, both, {}), both).query
+    assert dict(shown.roles) == {"batch": cells.roles["batch"]}
+    assert list(shown.obs.columns) == [cells.roles["batch"]]
+    copied = cells.with_roles(batch=cells.roles["label"])  # but never the column of the label
+    assert request(Chosen("toy/reads_batch"), 0, Problem(copied, copied, {}), copied).query.obs.empty

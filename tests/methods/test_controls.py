@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scrutiny.core.cards import TWIN
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data.synth import planted
@@ -54,7 +55,7 @@ def test_random_projection_keeps_distances_roughly():
     assert abs(ratio.mean() - 1) < 0.1, "50 dimensions: sd 0.1 by Johnson and Lindenstrauss"
 
 
-CONTROLS = [name for name in METHODS.names() if name.startswith("control/")]
+CONTROLS = [name for name in METHODS.names() if name.startswith("control/") and not name.startswith(TWIN)]
 
 
 @pytest.mark.parametrize("name", CONTROLS)
