@@ -18,7 +18,7 @@ from scrutiny.core.builtins import METHODS
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.data import checkpoints as module
 from scrutiny.data import download as transfer
-from scrutiny.data.checkpoints import MANIFEST, Checkpoint, File, default_folder, fetch, is_whole, located, manifest, parse
+from scrutiny.data.checkpoints import MANIFEST, Checkpoint, File, Origin, default_folder, fetch, is_whole, located, manifest, origin, parse
 
 WEIGHTS = np.random.default_rng(0).bytes(1_500_000)
 CONFIG, TOKENS = b'{"layers": 2}', b"tokens"
@@ -233,9 +233,20 @@ def test_the_default_or_the_only_fetched_checkpoint_is_loaded_where_none_is_name
 
 
 def test_a_manifest_that_is_nonsense_counts_as_none(tmp_path):
-    for text in ("", "[]", "{}", '{"files": {}}'):
+    for text in ("", "[]", "{}", '{"files": {}}', '{"checkpoint": []}'):
         (tmp_path / MANIFEST).write_text(text)
         assert not is_whole(tmp_path)
+        assert origin(tmp_path, {}) == Origin("a local folder", False, "")
+
+
+def test_only_files_that_are_still_as_they_were_fetched_are_the_published_ones(server, known):
+    known(File("model.pt", url=server.serve("model.pt", WEIGHTS)))
+    folder = fetch("toy-base")
+    as_fetched = {"model.pt": sha256(WEIGHTS)}
+    assert origin(folder, as_fetched) == Origin("the published files of toy-base", True, "toy-base")
+    changed = Origin("a folder of toy-base in which model.pt is not as it was fetched", False, "")
+    assert origin(folder, {"model.pt": sha256(WEIGHTS[::-1])}) == changed, "of the same size"
+    assert not origin(folder, as_fetched | {"model.safetensors": "0"}).published
 
 
 # The published ones ------------------------------------------------------------------------------------------------------------

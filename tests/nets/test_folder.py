@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from hashlib import sha256
 
 import pytest
 
@@ -59,6 +60,7 @@ def test_the_key_is_of_the_files_that_were_read_wherever_they_lie(tmp_path):
     alone = one.key
     one.file("config.json")
     assert one.key != alone
+    assert one.digests == {"w.pt": sha256(b"weights").hexdigest(), "config.json": sha256(b"{}").hexdigest()}
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     put(tmp_path / "b", readme__md="two")
     other = Folder(tmp_path / "b")

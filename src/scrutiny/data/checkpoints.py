@@ -147,19 +147,31 @@ class Origin(NamedTuple):
 
     text: str
     published: bool
+    checkpoint: str
+    """Name of the checkpoint that was fetched; '' where it is another one, or not any more that."""
 
 
-def origin(folder: Path) -> Origin:
-    """What the manifest of a folder says of where its files come from; without one nobody knows."""
+def origin(folder: Path, digests: Mapping[str, str]) -> Origin:
+    """What the manifest of a folder says of where its files come from; without one nobody knows.
+
+    Parameters
+    ----------
+    digests
+        File -> SHA-256 of those that were read; all of them must be as they were fetched.
+    """
     try:
-        name = json.loads((folder / MANIFEST).read_text("utf-8"))["checkpoint"]
-    except (OSError, ValueError, KeyError):
+        name = str(json.loads((folder / MANIFEST).read_text("utf-8"))["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError):
         name = ""
-    if name not in checkpoints() or not is_whole(folder):
-        return Origin("a local folder", False)
+    if name not in checkpoints():
+        return Origin("a local folder", False, "")
+    fetched = manifest(folder)
+    changed = sorted(file for file, digest in digests.items() if fetched.get(file, {}).get("sha256") != digest)
+    if changed:
+        return Origin(f"a folder of {name} in which {', '.join(changed)} is not as it was fetched", False, "")
     if any(not file.sha256 for file in checkpoints()[name].by_hand):
-        return Origin(f"files downloaded by hand as {name}, without a published checksum to compare with", False)
-    return Origin(f"the published files of {name}", True)
+        return Origin(f"files downloaded by hand as {name}, without a published checksum to compare with", False, name)
+    return Origin(f"the published files of {name}", True, name)
 
 
 def fetched_folder(name: str) -> Path | None:

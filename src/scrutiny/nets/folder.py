@@ -69,6 +69,12 @@ class Folder:
         return path
 
     @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of all files found so far, by path in the folder; one that lies elsewhere by its whole path."""
+        inside = {path: path.is_relative_to(self.path) for path in self._read.values()}
+        return {(path.relative_to(self.path) if inside[path] else path).as_posix(): digest_of_file(path) for path in inside}
+
+    @property
     def key(self) -> str:
         """Key of the names and the content of all files found so far, wherever the folder lies.
 

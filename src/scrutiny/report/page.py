@@ -114,7 +114,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         versions=versions(gathered.runs),
         finished=max((run.finished[:10] for run in gathered.runs), default=""),
         n_runs=len(gathered.runs),
-        toml=study_toml(gathered.runs, list(gathered.facts.values())),
+        toml=study_toml(gathered.runs, list(gathered.facts.values()), gathered.cards.methods),
         left_out=detail.said,
         margin=MARGIN,
         level=f"{LEVEL:.0%}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scrutiny.core.scores import Run
@@ -12,22 +12,29 @@ from scrutiny.data.sample import N_CELLS
 
 from .facts import UNKNOWN, DatasetFacts
 from .privacy import without_traces
+from .provenance import Card
 
 LEFT_OUT = "left out:"
 """How the reason begins of a method that the budget was too small for."""
 
 
-def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts]) -> str:
+def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts], methods: Mapping[str, Card]) -> str:
     """What ``scrutiny run study.toml`` needs to do these Runs again.
 
-    Data sets of the catalogue go by name; others stand as ``<name>.h5ad``, which the reader has to put beside the file.
+    Data sets of the catalogue and checkpoints that were fetched go by name. Other data sets stand as ``<name>.h5ad``, which the reader
+    has to put beside the file; of other checkpoints the key stands where the reader has to name a folder.
+
+    Parameters
+    ----------
+    methods
+        Cards by name.
     """
-    methods = {_method(run): None for run in runs if not run.reason.startswith(LEFT_OUT)}
+    chosen = {_method(run, methods.get(run.spec.method, {})): None for run in runs if not run.reason.startswith(LEFT_OUT)}
     lines = [
-        f"seeds = [{', '.join(str(seed) for seed in sorted({run.spec.seed for run in runs}))}]",
+        f"seeds = [{', '.join(map(str, _seeds(runs, methods)))}]",
         f"tasks = [{', '.join(_text(task) for task in dict.fromkeys(run.spec.task for run in runs))}]",
         "methods = [",
-        *(f"  {method}," for method in methods),
+        *(f"  {method}," for method in chosen),
         "]",
     ]
     for facts in datasets:
@@ -35,10 +42,18 @@ def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _method(run: Run) -> str:
+def _seeds(runs: Sequence[Run], methods: Mapping[str, Card]) -> list[int]:
+    """Those of the study: of methods that draw and ask for no more seeds than it has; without one of them, all."""
+    cards = [(run.spec.seed, methods.get(run.spec.method, {})) for run in runs]
+    own = {seed for seed, card in cards if card.get("seeded") and card.get("least_seeds", 1) == 1}
+    return sorted(own or {seed for seed, _ in cards})
+
+
+def _method(run: Run, card: Card) -> str:
     options = {name: value for name, value in run.spec.method_options.items() if value is not None}
-    if weights := options.pop("weights", ""):
-        options["checkpoint"] = f"folder of the weights {weights}"
+    told = run.facts.get("weights") or {}
+    if (told or card.get("model")) and (key := options.pop("weights", "")):
+        options["checkpoint"] = told.get("checkpoint") or f"folder of the weights {key}"
     if not options:
         return _text(run.spec.method)
     return f"{{ name = {_text(run.spec.method)}, options = {_value(options)} }}"

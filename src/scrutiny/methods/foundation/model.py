@@ -181,8 +181,9 @@ class Published(ABC):
     @property
     def weights_facts(self) -> dict[str, Any]:
         """Whose weights they are, as plain values."""
-        found, model = origin(self.folder.path), self.card.model
-        told = {"key": self.weights_key, "origin": found.text, "published": found.published}
+        key, model = self.weights_key, self.card.model
+        found = origin(self.folder.path, self.folder.digests)
+        told = {"key": key, "origin": found.text, "published": found.published, "checkpoint": found.checkpoint}
         return {**told, "title": model.title, "licence": model.weights_licence, "commercial": model.commercial} if model else told
 
     def with_seed(self, seed: int) -> Self:
@@ -254,7 +255,9 @@ class UntrainedWeights:
 
     @property
     def weights_facts(self: Any) -> dict[str, Any]:
-        return {"key": self.weights_key, "origin": "random numbers", "published": False}
+        key = self.weights_key
+        found = origin(self.folder.path, self.folder.digests)
+        return {"key": key, "origin": "random numbers", "published": False, "checkpoint": found.checkpoint}
 
     def fill(self: Any, net: nn.Module) -> None:
         self.absent = frozenset()
