@@ -119,8 +119,10 @@ def check_model(
 
 
 @models_app.command("convert")
-def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Folder to write; what is there already stays.")]) -> None:
+def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Folder to write; changed files are written again, others in it stay.")]) -> None:
     """Write a checkpoint anew without pickles: weights as safetensors, dictionaries as JSON. Every model reads it to the same numbers.
+
+    Sample data (.npz, and .h5ad that no model reads) are left out.
 
     `scrutiny models convert weights/scGPT_human weights/scGPT_human_safe`
     """

@@ -20,8 +20,12 @@ from .pickles import LARGEST
 from .untrusted import start_of
 from .weights import TREE, read_checkpoint
 
-COPIED = {".json", ".csv", ".tsv", ".txt", ".md", ".npy", ".npz", ".h5ad", ".safetensors", ".parquet"}
+COPIED = {".json", ".csv", ".tsv", ".txt", ".md", ".npy", ".safetensors", ".parquet"}
 """Endings of files that hold no code, which are copied as they are."""
+SAMPLES = {".h5ad", ".npz"}
+"""Endings of files with cells, which may be large and of which models need only these:"""
+GENE_ORDERS = ("model.h5ad", "panglao_*.h5ad")
+"""Patterns of files with cells in which a model (Nicheformer, scBERT) finds the order of its genes."""
 TRAINING = {"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth"}
 """What trainers leave beside the weights, of no use to anyone else."""
 SOURCE = "scrutiny:source"
@@ -41,8 +45,8 @@ def convert(folder: str | Path, out: str | Path, *, tell: Callable[[str], None] 
 
     Files of `torch.save` become ``.safetensors``: nested dictionaries are laid flat, with "/" between their keys; how they were nested,
     their order and the plain values beside them are kept in the metadata. Weights in several files become one. Pickled dictionaries
-    become ``.json``. Tables and what is safe already are copied, all else is left out. Each file is written whole or not at all, and
-    what was written by an earlier call is not written again.
+    become ``.json``. Tables and what is safe already are copied, all else is left out, sample data too. Each file is written whole or
+    not at all; what is there already is written again where the source has changed, and other files of the target stay.
 
     Parameters
     ----------
@@ -97,8 +101,10 @@ def _plan(source: Path, left_out: dict[str, str]) -> list[tuple[Path, str]]:
             plan.append((path, Path(path.name.removesuffix(INDEX)).with_suffix(".safetensors").name))
         elif path.suffix in CONVERTED and _is_pickle_or_zip(path):
             plan.append((path, path.with_suffix(CONVERTED[path.suffix]).name))
-        elif path.suffix in COPIED or "LICENSE" in path.name.upper():
+        elif path.suffix in COPIED or "LICENSE" in path.name.upper() or any(map(path.match, GENE_ORDERS)):
             plan.append((path, path.name))
+        elif path.suffix in SAMPLES:
+            left_out[name] = "sample data, which no model reads"
         else:
             left_out[name] = "neither weights nor a table"
     return plan
@@ -142,7 +148,10 @@ def _whole(path: Path, new: Path, write: Writer) -> None:
     try:
         new.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.touch()
+            usual = part.stat().st_mode
             write(path, part)
+            part.chmod(usual)  # safetensors makes files that nobody else may read
             os.replace(part, new)
         finally:
             part.unlink(missing_ok=True)
