@@ -36,7 +36,8 @@ def overview(families: dict[str, Any]) -> str:
     rows = ["| model | parameters | genes | most tokens | code | weights | commercial use of the weights | get it |", "|" + "---|" * 8]
     for family, method in families.items():
         model: ModelCard = method.card.model
-        facts = [f"[{model.title}](#{family})", model.parameters, model.vocabulary, f"{model.context:,}", model.code_licence]
+        most = f"{model.context:,}" + " (cells together)" * method.card.transductive
+        facts = [f"[{model.title}](#{family})", model.parameters, model.vocabulary, most, model.code_licence]
         how = "by hand" if checkpoints()[default_checkpoints()[family]].by_hand else f"`scrutiny models fetch {family}`"
         rows.append(f"| {' | '.join([*map(cell, facts), cell(model.weights_licence), COMMERCIAL[model.commercial], how])} |")
     general = [option for option in options_of(next(iter(families.values()))) if option.general]
@@ -69,7 +70,7 @@ def section(family: str, method: Any, parity: dict[str, Any]) -> Iterator[str]:
     yield "| name | what it is | parameters | size | get it |\n|---|---|---|---|---|"
     published = [known for known in checkpoints().values() if known.family == family]
     for known in published:
-        how = "by hand" if known.by_hand else "fetched"
+        how = "by hand" if known.by_hand else "by command"
         yield f"| `{known.name}` | {cell(known.about)} | {known.parameters} | {megabytes(known.size)} | {how} |"
     yield ""
     for known in published:
@@ -90,7 +91,7 @@ def facts(family: str, card: MethodCard) -> Iterator[str]:
         "parameters": model.parameters,
         "tokens": model.tokens,
         "vocabulary": model.vocabulary,
-        "most tokens of a cell": f"{model.context:,}",
+        "most cells embedded together" if card.transductive else "most tokens of a cell": f"{model.context:,}",
         "genes are of": organisms,
         "values it needs": card.scale or "any",
         "pretrained on": model.corpus,
@@ -165,7 +166,9 @@ def unconfirmed(families: dict[str, Any]) -> Iterator[str]:
 
 
 def cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    """Text in a cell of a table: what would end the cell or begin a tag is escaped, but no tag begins within backticks."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part if i % 2 else part.replace("<", "&lt;") for i, part in enumerate(parts))
 
 
 def megabytes(size: int | None) -> str:
