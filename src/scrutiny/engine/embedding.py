@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS
 
 from .meter import Meter
+from .options import as_declared, parameters_of, unknown_option
 from .provenance import module_versions
 from .shards import SHARD, Shards, embed_in_shards
 
@@ -41,20 +41,21 @@ class Chosen:
         Raises
         ------
         InputError
-            If there is no such method or it has no such option; near matches are named.
+            If there is no such method or it has no such option (near matches are named), or a value is not of the declared kind.
         """
         cls, options = METHODS.get(self.name), dict(self.options)
-        known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
-        for option in options:
-            if option not in known and not takes_any:
-                near = difflib.get_close_matches(option, known)
-                hint = f"did you mean {near}?" if near else f"it takes {known or 'none'}"
-                raise InputError(f"the method '{self.name}' has no option '{option}'; {hint}")
+        parameters = parameters_of(cls)
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+        unknown = [option for option in options if option not in parameters]
+        if unknown and not takes_more:
+            raise unknown_option(self.name, unknown[0], [*parameters])
         try:
             digest_of_json(options)
-            return cls(**options)
+            return cls(**as_declared(options, parameters))
         except TypeError as error:
+            for option in unknown:
+                if f"unexpected keyword argument '{option}'" in str(error):  # handed on to a base class that does not know it either
+                    raise unknown_option(self.name, option, [*parameters]) from error
             raise InputError(f"the method '{self.name}' cannot be made with the options {options}: {error}") from error
 
 
