@@ -79,6 +79,13 @@ def test_plan_runs_nothing_and_knows_what_is_done(results, cells, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_plan_tells_the_variants_of_a_method_apart(cells, tmp_path):
+    methods = ", ".join(f'{{ name = "pca", options = {{ n_dims = {n} }} }}' for n in (10, 20))
+    (tmp_path / "study.toml").write_text(f'methods = [{methods}]\n[[datasets]]\npath = "{cells}"\nlabel = "cell_type"\n')
+    _, said, _ = scrutiny("plan", tmp_path / "study.toml", "-o", tmp_path / "new")
+    assert "pca (n_dims=10)" in said and "pca (n_dims=20)" in said
+
+
 def test_report_joins_folders_and_writes_the_table(results, tmp_path):
     out, _ = results
     code, said, errors = scrutiny("report", out, out, "-o", tmp_path / "both.html", "--table", tmp_path / "t.csv")

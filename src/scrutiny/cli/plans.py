@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from scrutiny.engine.plan import Plan, Planned
 
 
-
 def show_plan(plan: Plan, console: Console) -> None:
     """For each data set a table of methods by tasks; what cannot run points to a numbered reason; then the cost."""
     reasons = {reason: i + 1 for i, reason in enumerate(dict.fromkeys(run.reason for run in plan.runs if run.reason))}
@@ -22,16 +22,25 @@ def show_plan(plan: Plan, console: Console) -> None:
     for dataset in dict.fromkeys(run.spec.dataset for run in plan.runs):
         table = plain_table(f"Plan for {dataset}", "method", *tasks, "seconds", right=("seconds",))
         runs = [run for run in plan.runs if run.spec.dataset == dataset]
-        for method in dict.fromkeys(run.spec.method for run in runs):
-            own = [run for run in runs if run.spec.method == method]
+        names = _names(runs)
+        for method in dict.fromkeys(names):
+            own = [run for run, name in zip(runs, names) if name == method]
             cells = [_states([run for run in own if run.spec.task == task], reasons) for task in tasks]
-            to_do = [run for run in own if run.state == "to do"]
-            seconds = sum(run.seconds for run in to_do) + (to_do[0].seconds_to_embed if to_do else 0.0)
-            table.add_row(method, *cells, f"{seconds:.0f}" if to_do else "-")
+            seconds = replace(plan, runs=tuple(own)).seconds
+            table.add_row(method, *cells, f"{seconds:.0f}" if seconds else "-")
         console.print(table)
     for reason, number in reasons.items():
         console.print(f"  ({number}) {reason}", markup=False, highlight=False)
     console.print(f"{len(plan.jobs())} jobs, about {_duration(plan.seconds)} one after the other; nothing was run.", highlight=False)
+
+
+def _names(runs: list[Planned]) -> list[str]:
+    """What the report calls their methods: several sets of options of one method are told apart."""
+    from scrutiny.report.comparisons import with_display_names
+
+    specs = [run.spec for run in runs]
+    table = pd.DataFrame({"method": [spec.method for spec in specs], "method_options": [spec.method_options for spec in specs]})
+    return list(with_display_names(table)["method"])
 
 
 def _states(runs: list[Planned], reasons: dict[str, int]) -> str:
