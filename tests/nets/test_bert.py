@@ -88,8 +88,8 @@ def test_names_of_old_files_are_dropped_on_purpose():
     tensors |= {"cls.predictions.decoder.weight": tensors["bert.embeddings.word_embeddings.weight"]}
     tensors |= {"cls.predictions.decoder.bias": tensors["cls.predictions.bias"], "bert.pooler.dense.bias": torch.zeros(24)}
     load(build(lambda: Bert(BertConfig(**SIZES))), tensors, BERT_NAMES, source="an old file")
-    tensors |= {"classifier.weight": torch.zeros(2, 24)}
-    with pytest.raises(InputError, match=r"classifier\.weight"):
+    tensors |= {"qa_outputs.weight": torch.zeros(2, 24)}
+    with pytest.raises(InputError, match=r"qa_outputs\.weight"):
         load(build(lambda: Bert(BertConfig(**SIZES))), tensors, BERT_NAMES, source="a classifier")
 
 
