@@ -1,7 +1,9 @@
-"""Options of methods: mistyped names and values of another kind are refused wherever they come from."""
+"""Options of methods and arguments of `embed`: what is mistyped or of another kind is refused wherever it comes from."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import anndata
+import numpy as np
 import pytest
 import toys
 
@@ -9,7 +11,9 @@ from scrutiny.core.builtins import METHODS as METHODS_HERE
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS, register_method
+from scrutiny.data.read import from_anndata
 from scrutiny.engine.embedding import Chosen
+from scrutiny.engine.once import embed
 from scrutiny.engine.options import parameters_of
 
 if TYPE_CHECKING:
@@ -131,3 +135,19 @@ def test_published_models_say_it_too():
 def test_the_types_of_all_options_can_be_told():
     pytest.importorskip("torch")
     assert not [(name, option) for name in METHODS_HERE for option, kind in parameters_of(METHODS.get(name)).items() if kind is None]
+
+
+def test_cells_come_as_a_file_an_object_or_a_dataset(tmp_path):
+    adata = anndata.AnnData(np.arange(40, dtype=np.float32).reshape(8, 5))
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    for cells in (adata, tmp_path / "cells.h5ad", str(tmp_path / "cells.h5ad"), from_anndata(adata)):
+        found = embed(cells, "toy/counting")
+        np.testing.assert_array_equal(found.values, adata.X)
+        assert found.cell_ids.tolist() == adata.obs_names.tolist()
+    with pytest.raises(InputError, match="the cells are of type ndarray; expected a path, an AnnData object or a Dataset"):
+        embed(adata.X, "toy/counting")
+
+
+def test_what_embed_does_not_take_is_refused_with_where_it_goes(cells):
+    with pytest.raises(InputError, match=r"embed has no argument 'checkpoint'.*options=\{\"checkpoint\": \.\.\.\}"):
+        embed(cells, "toy/counting", checkpoint="somewhere")

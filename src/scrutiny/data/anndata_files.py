@@ -34,7 +34,11 @@ def offer_of_file(path: Path) -> Offer:
 
 
 def offer_of_object(adata: AnnData, source: str = "the AnnData object") -> Offer:
-    """What an AnnData object offers. Nothing is copied yet and nothing is written into it."""
+    """What an AnnData object offers. Nothing is copied yet and nothing is written into it. Raises InputError for any other object."""
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
+        raise InputError(f"the cells are of type {type(adata).__name__}; expected a path, an AnnData object or a Dataset")
     if adata.isbacked:
         return _offer_of_backed_object(adata)
     candidates = {"X": Candidate(adata.X, adata.var)} if adata.X is not None else {}

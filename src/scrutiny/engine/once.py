@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from scrutiny.core.cards import TaskCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import CellEmbedding
+from scrutiny.data.read import from_anndata, read
 
 from .applies import obstacle
 from .claims import Claims, Owner
@@ -31,8 +32,12 @@ def ignore(progress: Progress) -> None:
     """Take no notice of how far an embedding is."""
 
 
+def go_on(asked: Request) -> None:
+    """Have nothing to say before it begins."""
+
+
 def embed(
-    data: Dataset,
+    data: Any,
     method: str,
     *,
     options: Mapping[str, Any] | None = None,
@@ -46,7 +51,8 @@ def embed(
     Parameters
     ----------
     data
-        Its role ``batch`` is shown to the methods that read it.
+        A Dataset, an AnnData object or a path; never written into. Methods that read the batch need a Dataset that has this role, e.g.
+        ``scrutiny.read(path, roles={"batch": "donor"})``.
     method
         Name of a method (``scrutiny list methods``); ``options`` are those of its constructor.
     folder, on_progress, workers
@@ -61,7 +67,12 @@ def embed(
     ------
     NotApplicable
         If the method does not fit the data; the message says why.
+    InputError
+        If the cells are something else, or there is no such method, option or argument.
     """
+    for name in workers.keys() - {field.name for field in fields(Workers)}:
+        raise InputError(f"embed has no argument '{name}'; an option of the method is given as options={{\"{name}\": ...}}")
+    data = _read(data)
     place = Path(folder) if folder is not None else None
     with embedded(data, Chosen(method, options or {}), seed=seed, folder=place, tell=on_progress, workers=Workers(**workers)) as made:
         return made.vectors if isinstance(made.vectors, CellEmbedding) else made.vectors.whole()
@@ -97,6 +108,7 @@ def embedded(
     seed: int = 0,
     folder: Path | None = None,
     tell: Tell = ignore,
+    ready: Callable[[Request], None] = go_on,
     workers: Workers = Workers(),  # noqa: B008 - frozen
 ) -> Iterator[Embedded]:
     """All cells embedded, for as long as the context lasts.
@@ -111,6 +123,8 @@ def embedded(
         context is left without an error. None: all cells in one piece, in this process.
     tell
         Called with each `Progress`.
+    ready
+        Called once with what is asked for, when all checks have passed and before anything is embedded.
 
     Raises
     ------
@@ -128,17 +142,25 @@ def embedded(
             name = asked.card.name
             why = "without a folder for finished shards" if asked.card.independent else f"by {name}, which looks at all of them at once"
             raise InputError(f"cells cannot be embedded by several workers or on several devices {why}; take one of them")
+        ready(asked)
         yield Embedded(asked.make(Meter(alone=False)).output, asked)
         return
     with _shared(folder) as store:
         shards = Shards(store.cache, asked.key, data.n_cells)
         shards.check()
+        ready(asked)
         if is_spread:
             stint = Stint(data.name, chosen.name, chosen.options, seed, (), gpu=asked.card.gpu, key=asked.key)
             embed_by_workers(stint, data, shards, workers, tell)
         else:
             embed_here(asked, shards, store.claims, tell)
         yield Embedded(ShardedEmbedding(shards, data.cell_ids), asked)
+
+
+def _read(cells: Any) -> Dataset:
+    if isinstance(cells, Dataset):
+        return cells
+    return read(cells) if isinstance(cells, str | Path) else from_anndata(cells)
 
 
 def _on_one_device(chosen: Chosen) -> Chosen:
