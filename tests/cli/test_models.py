@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
+from scrutiny.cli.models import licence_code
 from scrutiny.core.errors import InputError, MissingDependency, NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data import checkpoints as table
-from scrutiny.data.checkpoints import checkpoints, default_checkpoints
+from scrutiny.data import download as transfer
+from scrutiny.data.checkpoints import File, checkpoints, default_checkpoints
 from scrutiny.methods.foundation.recognise import TELLING, family_of
 from scrutiny.nets.folder import CONVERTED
 
@@ -47,9 +49,41 @@ def test_every_published_checkpoint_is_listed_with_what_binds_it():
     assert set(checkpoints()) <= set(lines)
     for name, known in checkpoints().items():
         card = METHODS.get(known.family).card.model
-        assert ("NON-COMMERCIAL" in lines[name]) == (card.commercial is False), name
+        assert ("non-commercial" in lines[name]) == (card.commercial is False), name
         assert ("by hand" in lines[name]) == bool(known.by_hand), name
-    assert "NON-COMMERCIAL" in lines["scfoundation-100m"]
+        assert lines[name].split()[-2 - bool(known.by_hand)] in ("no", "yes"), name
+    assert "non-commercial" in lines["scfoundation-100m"]
+    assert [licence_code(METHODS.get(family).card.model) for family in ("uce", "geneformer", "scgpt")] == [
+        "MIT",
+        "Apache-2.0",
+        "none stated",
+    ]
+
+
+def test_the_list_has_one_line_a_checkpoint_in_a_narrow_terminal():
+    text = CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "80"}, catch_exceptions=False).output
+    assert len(text.splitlines()) < len(checkpoints()) + 12
+    for name in checkpoints():
+        assert [
+            line
+            for line in text.splitlines()
+            if line.split()[:1] in ([name], [name + "*"]) and line.rstrip().endswith(("fetch", "by hand"))
+        ]
+
+
+def test_a_fetch_lists_all_files_before_it_fails(monkeypatch, tmp_path):
+    files = (File("genes.tsv", url="http://127.0.0.1:9/genes.tsv"), File("model.pt", by_hand="https://example.org/drive"))
+    monkeypatch.setattr(
+        table, "checkpoints", lambda: {"scgpt-toy": table.Checkpoint("scgpt-toy", "scgpt", "a toy", "1 M", files, "made up.")}
+    )
+    monkeypatch.setattr(transfer.time, "sleep", lambda _: None)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "model.pt").write_bytes(b"weights")
+    done = CliRunner().invoke(app, ["models", "fetch", "Scgpt-Toy", "--folder", str(tmp_path / "there")], env=WIDE)
+    assert isinstance(done.exception, InputError) and "there is no connection" in str(done.exception)
+    listed = " ".join(done.output.split())
+    assert f"missing {tmp_path}/there/genes.tsv from http://127.0.0.1:9/genes.tsv" in listed
+    assert f"here {tmp_path}/there/model.pt by hand from https://example.org/drive" in listed
 
 
 @pytest.mark.parametrize("family", TELLING)

@@ -18,7 +18,8 @@ from scrutiny.core.builtins import METHODS
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.data import checkpoints as module
 from scrutiny.data import download as transfer
-from scrutiny.data.checkpoints import MANIFEST, Checkpoint, File, Origin, default_folder, fetch, is_whole, located, manifest, origin, parse
+from scrutiny.data.checkpoints import MANIFEST, Checkpoint, File, Origin, default_folder, is_whole, located, manifest, origin, parse
+from scrutiny.data.fetching import fetch
 
 WEIGHTS = np.random.default_rng(0).bytes(1_500_000)
 CONFIG, TOKENS = b'{"layers": 2}', b"tokens"
@@ -178,12 +179,26 @@ def test_what_only_a_person_can_get_is_listed_after_the_rest_was_fetched(server,
     for part in ("part/model.pt", page, str(cache / "toy-base"), "scrutiny models fetch toy-base"):
         assert part in str(caught.value)
     assert (cache / "toy-base/genes.tsv").read_bytes() == TOKENS and default_folder("toy") is None
+    assert "--checkpoint" not in str(caught.value)
     (cache / "toy-base/part").mkdir()
     (cache / "toy-base/part/model.pt").write_bytes(WEIGHTS[:10])
     with pytest.raises(InputError, match="damaged or another version"):
         fetch("toy-base")
     (cache / "toy-base/part/model.pt").write_bytes(WEIGHTS)
     assert is_whole(fetch("toy-base")) and default_folder("toy") == cache / "toy-base"
+
+
+def test_files_to_get_by_hand_are_named_although_another_cannot_be_fetched(known, cache):
+    page = "https://example.org/drive/folder"
+    known(File("genes.tsv", url="http://127.0.0.1:9/genes.tsv"), File("model.pt", by_hand=page))
+    with pytest.raises(InputError, match=rf"(?s)there is no connection.*from {page}:\n +model.pt\n"):
+        fetch("toy-base")
+    assert not (cache / "toy-base").exists()
+    (cache / "toy-base").mkdir()
+    (cache / "toy-base/model.pt").write_bytes(WEIGHTS)
+    with pytest.raises(InputError, match="there is no connection") as caught:
+        fetch("toy-base")
+    assert page not in str(caught.value) and (cache / "toy-base/model.pt").read_bytes() == WEIGHTS
 
 
 def test_a_damaged_file_is_fetched_again_and_must_be_the_recorded_one(server, known):
@@ -202,8 +217,10 @@ def test_a_damaged_file_is_fetched_again_and_must_be_the_recorded_one(server, kn
 
 def test_a_server_that_is_absent_and_a_folder_that_cannot_be_written(known, tmp_path):
     known(File("model.pt", url="http://127.0.0.1:9/model.pt"))
-    with pytest.raises(InputError, match=r"there is no connection.*put it there as .*model\.pt, or name another folder"):
+    with pytest.raises(InputError, match=r"there is no connection.*put it there as .*model\.pt, or name another.*--folder") as caught:
         fetch("toy-base")
+    assert not re.search("--checkpoint|--data-folder", str(caught.value)), "the command has no such options"
+    assert not (module.models_folder() / "toy-base").exists(), "no empty folder is left behind"
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to"):
         fetch("toy-base", tmp_path / "file" / "inside")
@@ -226,6 +243,12 @@ def test_the_default_or_the_only_fetched_checkpoint_is_loaded_where_none_is_name
     fetch("toy")
     assert located("toy") == cache / "toy-base"
     assert located("toy", str(tmp_path)) == tmp_path
+    assert located("toy", "Toy-Old") == cache / "toy-old" and module.checkpoint("TOY").name == "toy-base"
+    (cache / "toy-old" / MANIFEST).unlink()
+    with pytest.raises(NotApplicable, match="toy-old is known but not fetched: scrutiny models fetch toy-old; or"):
+        located("toy", "toy-old")
+    with pytest.raises(InputError, match=r"model\.pt is a file; name the folder it lies in"):
+        located("toy", str(cache / "toy-old" / "model.pt"))
     with pytest.raises(InputError, match="toy-old is a checkpoint of toy, not of other"):
         located("other", "toy-old")
     with pytest.raises(InputError, match="no folder 'toy-lrge'.*did you mean"):

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(help="Weights of the published models: list, show, fetch, check and convert them.", no_args_is_help=True)
 HOW = """* what the name of the family alone means, e.g. `scrutiny models fetch scgpt`
-fetch: `scrutiny models fetch NAME`; by hand: the same command says what to download from where, and where to put it"""
+fetch: `scrutiny models fetch NAME`
+by hand: the same command says what to download from where, and where to put it
+licence: of the weights, in short; `scrutiny models show NAME` has it in full"""
 
 Name = Annotated[str, typer.Argument(help="Name of a checkpoint, or of a family for its default; see `scrutiny models list`.")]
 Folder = Annotated[Path, typer.Argument(help="Folder with the official files of one checkpoint.")]
+Target = Annotated[Path, typer.Argument(help="Folder to write; changed files are written again, others in it stay.")]
 
 
 @models_app.command("list")
@@ -35,12 +38,14 @@ def list_models() -> None:
     from scrutiny.core.registry import METHODS
     from scrutiny.data.checkpoints import checkpoints, default_checkpoints, fetched_folder
 
-    table = plain_table("Published models", "name", "parameters", "size", "licence of the weights", "here", "get it", right=("size",))
+    numbers = ("parameters", "size")
+    table = plain_table("Published models", "name", *numbers, "licence", "here", "get it", right=numbers)
+    table.padding = (0, 0)  # fits into 80 columns
     cards = {family: METHODS.get(family).card.model for family in default_checkpoints()}
     for name, known in checkpoints().items():
         mark = "*" if name in default_checkpoints().values() else ""
-        here, how = "yes" if fetched_folder(name) else "", "by hand" if known.by_hand else "fetch"
-        table.add_row(name + mark, known.parameters, megabytes(known.size), licence_of(cards[known.family]), here, how)
+        here, how = "yes" if fetched_folder(name) else "no", "by hand" if known.by_hand else "fetch"
+        table.add_row(name + mark, known.parameters, megabytes(known.size), licence_code(cards[known.family]), here, how)
     console = Console()
     console.print(table)
     console.print(HOW, markup=False, highlight=False)
@@ -81,10 +86,14 @@ def fetch_model(
     HF_ENDPOINT names another Hugging Face hub, XDG_CACHE_HOME another cache.
     """
     from scrutiny.core.registry import METHODS
-    from scrutiny.data.checkpoints import checkpoint, fetch
+    from scrutiny.data.checkpoints import checkpoint, folder_of
+    from scrutiny.data.fetching import fetch
 
     known = checkpoint(name)
     print(f"{known.name}: {known.about}; weights: {licence_of(METHODS.get(known.family).card.model)}")
+    for file in known.files:
+        place = (folder or folder_of(known.name)) / file.name
+        print(f"  {'here   ' if place.is_file() else 'missing'} {place}\n          {origin_of(file)}", flush=True)
     there = fetch(name, folder, progress=True)
     use = f"--model {known.family}" + (f"={there}" if folder else "")
     print(f"{known.name} is whole in {there}. Look at it with `scrutiny models check {there}`, use it with `scrutiny run FILE {use}`")
@@ -119,7 +128,7 @@ def check_model(
 
 
 @models_app.command("convert")
-def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Folder to write; changed files are written again, others in it stay.")]) -> None:
+def convert_model(folder: Folder, out: Target) -> None:
     """Write a checkpoint anew without pickles: weights as safetensors, dictionaries as JSON. Every model reads it to the same numbers.
 
     Sample data (.npz, and .h5ad that no model reads) are left out.
@@ -143,6 +152,14 @@ def convert_model(folder: Folder, out: Annotated[Path, typer.Argument(help="Fold
 def licence_of(card: ModelCard) -> str:
     """The licence of the weights, with what is most easily overlooked put first."""
     return f"NON-COMMERCIAL: {card.weights_licence}" if card.commercial is False else card.weights_licence
+
+
+def licence_code(card: ModelCard) -> str:
+    """The licence of the weights in a word or two, for a table."""
+    if card.commercial is False:
+        return "[bold]non-commercial[/bold]"
+    stated = not card.weights_licence.startswith(("none", "not stated"))
+    return card.weights_licence.partition(" (")[0] if stated else "none stated"
 
 
 def megabytes(size: int | None) -> str:
@@ -207,8 +224,8 @@ def origin_of(file: Any) -> str:
     if file.by_hand:
         return f"by hand from {file.by_hand}"
     if file.repo:
-        return f"Hugging Face {file.repo}, {file.path or file.name} at {file.revision[:8]}"
-    return f"{file.url}{f' ({file.member} within)' if file.member else ''}"
+        return f"from Hugging Face {file.repo}, {file.path or file.name} at {file.revision[:8]}"
+    return f"from {file.url}{f' ({file.member} within)' if file.member else ''}"
 
 
 def _rows_of(found: Examined) -> list[tuple[str, str]]:
