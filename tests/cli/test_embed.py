@@ -13,10 +13,11 @@ from scipy import sparse
 from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
-from scrutiny.cli.embedding import _parsed, _terms
+from scrutiny.cli.embedding import _known_genes, _parsed, _terms
 from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS
 from scrutiny.engine import once
+from scrutiny.engine.spread import Progress
 
 N_CELLS, N_GENES = 700, 30
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "large_file.py"
@@ -66,7 +67,9 @@ def test_published_models_say_which_weights_and_how_many_genes(shared, tmp_path)
     assert weights["title"] == "Geneformer" and weights["licence"] == METHODS.get("geneformer").card.model.weights_licence
     options = json.loads(about["options"])
     assert options["layer"] == 0 and options["weights"] == weights["key"] and "checkpoint" not in options and "device" not in options
-    assert json.loads(about["genes"])["n_found"] > 1000
+    found = json.loads(about["genes"])
+    assert found["n_found"] > 1000
+    assert f"of your {found['n_genes']:,} genes ({found['share']:.0%}), looked up by".replace("%", " %") in done.output
     from scrutiny.data.read import read
 
     expected = METHODS.get("geneformer")(str(folder), layer=0).fit(None, seed=0).embed(read(folder / "cells.h5ad"))
@@ -113,6 +116,10 @@ def test_a_ready_made_array_is_read_only_for_the_method_that_is_made_of_it(cells
         (("depth", "{cells}", "-o", "{out}.h5ad", "--checkpoint", "."), "has no option 'checkpoint'"),
         (("pca", "{cells}", "-o", "{out}.h5ad", "--option", "n_dim=3"), "did you mean ['n_dims']"),
         (("pca", "{cells}", "-o", "{out}.h5ad", "--option", "n_dims"), "expected NAME=VALUE"),
+        (("pca", "{cells}", "-o", "{out}.h5ad", "--option", "n_dims=many"), "n_dims is 'many'; expected a whole number"),
+        (("scgpt", "{cells}", "-o", "{out}.h5ad", "--option", "normalise=nein"), "normalise is 'nein'; expected true or false"),
+        (("scgpt", "{cells}", "-o", "{out}.h5ad", "--precision", "float32", "--option", "precision=x"), "precision is given twice"),
+        (("pca", "{cells}", "-o", "{out}.h5ad", "--option", "n_dims=3", "--option", "n_dims=4"), "n_dims is given twice"),
         (("depth", "{cells}", "-o", "{out}.h5ad", "--jobs", "0"), "expected at least 1"),
         (("depth", "{cells}", "-o", "{out}.h5ad", "--engine", "slurm"), "'local' or 'dask'"),
         (("depth", "{cells}", "-o", "{out}.h5ad", "--layer", "nowhere"), "nowhere"),
@@ -142,6 +149,36 @@ def test_what_does_not_fit_the_data_ends_with_3(cells, tmp_path):
 )
 def test_values_of_options_are_what_they_look_like(text, value):
     assert _parsed(f"name={text}") == ("name", value)
+
+
+def test_how_many_genes_a_model_knows_is_told_with_a_warning_below_half():
+    facts = {"n_found": 5_400, "n_genes": 8_841, "n_vocabulary": 60_697, "share": 5_500 / 8_841, "looked_up_by": "symbol", "translated": ""}
+    assert _known_genes("scGPT", facts) == "scGPT knows 5,500 of your 8,841 genes (62 %), looked up by symbol."
+    translated = facts | {"looked_up_by": "ensembl_id", "translated": "a table"}
+    assert _known_genes("scGPT", translated).endswith(", looked up by Ensembl id and a table.")
+    few = _known_genes("scGPT", facts | {"share": 800 / 8_841})
+    assert few == "Warning: scGPT knows only 800 of your 8,841 genes (9 %), looked up by symbol."
+
+
+def test_terms_and_genes_are_told_when_the_checks_have_passed(shared, cells, tmp_path):
+    assert METHODS.get("scgpt").card.model.commercial is None
+    folder = shared / "parity" / "scgpt"
+    done = embed("scgpt", folder / "cells.h5ad", "-o", tmp_path / "out.npz", "--checkpoint", folder, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert done.output.index("Nobody says whether") < done.output.index("scGPT knows") < done.output.index(" cells, ")
+    refused = embed("scgpt", cells, "-o", tmp_path / "out.npz", "--checkpoint", folder, "--organism", "human")
+    assert refused.exit_code == 3 and "Nobody says" not in refused.output
+
+
+def test_ctrl_c_says_what_is_finished_and_where(cells, tmp_path, monkeypatch):
+    def interrupted(asked, shards, claims, tell):
+        tell(Progress(256, N_CELLS, 0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(once, "embed_here", interrupted)
+    stopped = embed("depth", cells, "-o", tmp_path / "out.h5ad")
+    said = "Stopped at 256 of 700 cells; the same command goes on from there (finished cells are in "
+    assert stopped.exit_code == 130 and said + str(tmp_path / ".out.h5ad.shards") in stopped.output
 
 
 def test_the_terms_of_the_weights_are_told():

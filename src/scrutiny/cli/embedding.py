@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +19,12 @@ if TYPE_CHECKING:
 
     from scrutiny.core.cards import ModelCard
     from scrutiny.core.dataset import Dataset
-    from scrutiny.engine.embedding import Chosen
+    from scrutiny.engine.embedding import Chosen, Request
+    from scrutiny.engine.spread import Progress, Tell
     from scrutiny.engine.study import Workers
+
+ENOUGH_GENES = 0.5
+"""Share of the genes below which what a model knows of the data deserves a warning."""
 
 
 def embed(
@@ -59,7 +66,7 @@ def embed(
     from scrutiny.engine.study import Workers
 
     given = {"checkpoint": checkpoint and whole_path(checkpoint), "device": device, "precision": precision}
-    options = dict(map(_parsed, option or ())) | {name: value for name, value in given.items() if value is not None}
+    options = _once_each([*map(_parsed, option or ()), *((name, value) for name, value in given.items() if value is not None)])
     chosen, workers, console = Chosen(method, options), Workers(jobs=jobs, engine=engine, scheduler=scheduler), Console()  # type: ignore[arg-type]
     check_target(output, file)
     data = _read(file, chosen.make(), batch, layer, organism, console)
@@ -83,18 +90,16 @@ def embed_into(
 ) -> None:
     """Embed the cells of a file and write them to ``output``; finished shards are kept in ``.OUTPUT.shards`` until it stands."""
     from scrutiny.cli.progress import cells_bar
-    from scrutiny.core.registry import METHODS
     from scrutiny.data.write import write_embedding
     from scrutiny.engine.atomic import refused
     from scrutiny.engine.once import embedded
     from scrutiny.engine.study import Workers
 
-    if (model := METHODS.get(chosen.name).card.model) is not None and not model.commercial:
-        _say(_terms(model), console)
-    folder = output.with_name(f".{output.name}.shards")
+    folder, ready = output.with_name(f".{output.name}.shards"), partial(_say_of_model, console=console)
     with (
-        cells_bar(console) as tell,
-        embedded(data, chosen, seed=seed, folder=folder, tell=tell, workers=workers or Workers()) as made,
+        cells_bar(console) as show,
+        _stoppable(show, folder, console) as tell,
+        embedded(data, chosen, seed=seed, folder=folder, tell=tell, ready=ready, workers=workers or Workers()) as made,
     ):
         name, n_dims = key or f"X_{chosen.name.replace('/', '_')}", made.vectors.n_dims
         try:
@@ -131,6 +136,52 @@ def _parsed(text: str) -> tuple[str, Any]:
         return name, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return name, value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in options:
+            raise InputError(f"{name} is given twice; expected one value of each option")
+        options[name] = value
+    return options
+
+
+@contextmanager
+def _stoppable(show: Tell, folder: Path, console: Console) -> Iterator[Tell]:
+    """Show progress; stopped by Ctrl-C, say how far it came and leave with 130. Before the first cell there is nothing to add."""
+    last: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        last[:] = [progress]
+        show(progress)
+
+    try:
+        yield tell
+    except KeyboardInterrupt:
+        if not last:
+            raise
+        how_far = f"Stopped at {last[0].done:,} of {last[0].total:,} cells"
+        _say(f"{how_far}; the same command goes on from there (finished cells are in {folder})", console)
+        raise typer.Exit(130) from None
+
+
+def _say_of_model(asked: Request, console: Console) -> None:
+    """Of a published model: what binds its weights, and how many genes it knows."""
+    if (model := asked.card.model) is None:
+        return
+    if not model.commercial:
+        _say(_terms(model), console)
+    facts = asked.method.facts(asked.query) if hasattr(asked.method, "facts") else {}
+    if "genes" in facts:
+        _say(_known_genes(model.title, facts["genes"]), console)
+
+
+def _known_genes(title: str, facts: Mapping[str, Any]) -> str:
+    of, share = facts["n_genes"], facts["share"]
+    how = facts["looked_up_by"].replace("ensembl_id", "Ensembl id") + (f" and {facts['translated']}" if facts["translated"] else "")
+    known = f"{round(share * of):,} of your {of:,} genes ({100 * share:.0f} %), looked up by {how}."
+    return f"{title} knows {known}" if share >= ENOUGH_GENES else f"Warning: {title} knows only {known}"
 
 
 def _terms(model: ModelCard) -> str:
