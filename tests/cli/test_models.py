@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
 from scrutiny.cli.models import licence_code
+from scrutiny.cli.running import _models
 from scrutiny.core.errors import InputError, MissingDependency, NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data import checkpoints as table
 from scrutiny.data import download as transfer
 from scrutiny.data.checkpoints import File, checkpoints, default_checkpoints
+from scrutiny.engine.embedding import Chosen
 from scrutiny.methods.foundation.recognise import TELLING, family_of
 from scrutiny.nets.folder import CONVERTED
 
@@ -160,6 +162,12 @@ def test_a_folder_of_no_family_or_of_two_says_what_is_lacking(tmp_path):
     (tmp_path / "args.json").write_text("{}")
     with pytest.raises(InputError, match=r"it has args.json; scgpt lacks vocab.json"):
         family_of(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "best_model.safetensors").write_text("")
+    with pytest.raises(InputError, match=r"config.json; scgpt lacks vocab.json; geneformer lacks token_dictionary\*.pkl"):
+        family_of(tmp_path)  # the nearest family first, though a file of another is there
+    with pytest.raises(InputError, match=r"args.json is a file; name the folder it lies in"):
+        family_of(tmp_path / "args.json")
     for name in ("vocab.json", "models.safetensors"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match="files of scgpt and scfoundation; name one with --family"):
@@ -168,6 +176,51 @@ def test_a_folder_of_no_family_or_of_two_says_what_is_lacking(tmp_path):
         said("check", tmp_path, "--family", "scgtp")
     with pytest.raises(InputError, match="there is no folder"):
         family_of(tmp_path / "none")
+
+
+def test_files_of_another_family_than_named_are_told(tmp_path):
+    for name in ("args.json", "vocab.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=r"lacks config.json, .*token_dictionary\*.pkl of geneformer; these look like files of scgpt"):
+        said("check", tmp_path, "--family", "Geneformer")
+
+
+def test_the_gene_list_of_scfoundation_is_asked_for_by_its_place(shared, monkeypatch, tmp_path):
+    def offline(remote, folder, *, otherwise):
+        raise InputError(f"there is no connection; put it there as {folder / remote.name}, {otherwise}")
+
+    monkeypatch.setattr("scrutiny.methods.foundation.scfoundation.download", offline)
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    folder = tmp_path / "a" / "b" / "c"
+    shutil.copy(shared / "parity" / "scfoundation" / "models.ckpt", folder)
+    with pytest.raises(InputError, match=rf"put it there as .*OS_scRNA_gene_index.19264.tsv, or in {folder}"):
+        said("check", folder)
+
+
+def test_a_model_is_named_by_family_checkpoint_or_folder(tmp_path):
+    for name in ("args.json", "vocab.json"):
+        (tmp_path / name).write_text("{}")
+    for entry, meant in {
+        "scGPT": Chosen("scgpt"),
+        f"scGPT={tmp_path}": Chosen("scgpt", {"checkpoint": str(tmp_path)}),
+        str(tmp_path): Chosen("scgpt", {"checkpoint": str(tmp_path)}),
+        "Geneformer-V2-104M": Chosen("geneformer", {"checkpoint": "geneformer-v2-104m"}),
+    }.items():
+        assert _models([entry], "auto", "float32") == [meant], entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "refused"),
+    [
+        ("foo", r"no published model is called 'foo'; see `scrutiny models list`; expected .* or FAMILY=FOLDER"),
+        ("scgtp", r"did you mean \['scgpt'.*FAMILY=FOLDER"),
+        ("harmony", "harmony is not a published model; use --methods harmony"),
+        (__file__, "is a file; name the folder it lies in"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_what_was_expected(entry, refused):
+    with pytest.raises(InputError, match=refused):
+        _models([entry], "auto", "float32")
 
 
 def test_a_refusal_is_one_line_and_exit_code_2(tmp_path):

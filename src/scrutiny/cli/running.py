@@ -221,17 +221,41 @@ def _methods(names: str | None, embeddings: list[str] | None, models: list[Chose
 
 
 def _models(entries: list[str] | None, device: str, precision: str) -> list[Chosen]:
-    """Models as ``NAME`` or ``NAME=FOLDER``."""
+    """Models as `_model_of` reads them, with options for all of them."""
     from scrutiny.data.checkpoints import whole_path
     from scrutiny.engine.embedding import Chosen
 
     models = []
     for entry in entries or ():
-        name, _, checkpoint = entry.partition("=")
+        name, checkpoint = _model_of(entry)
         given = {"checkpoint": whole_path(checkpoint), "device": device, "precision": precision}
         usual = {"checkpoint": "", "device": "auto", "precision": "float32"}
         models.append(Chosen(name, {option: value for option, value in given.items() if value != usual[option]}))
     return models
+
+
+def _model_of(entry: str) -> tuple[str, str]:
+    """Name and checkpoint of ``FAMILY``, ``CHECKPOINT``, ``FOLDER`` (its files tell the family) or ``FAMILY=FOLDER``."""
+    from scrutiny.core.registry import METHODS, require
+    from scrutiny.data.checkpoints import family_and_checkpoint, near
+
+    if found := family_and_checkpoint(entry):
+        return found
+    if (folder := Path(entry).expanduser()).exists():
+        require(("torch", "safetensors"), "models", needed_by="recognising the files of a model")
+        from scrutiny.methods.foundation.recognise import family_of
+
+        return family_of(folder), entry
+    name, _, checkpoint = entry.partition("=")
+    family, other = family_and_checkpoint(name) or ("", "")
+    if family and not other:
+        return family, checkpoint
+    if name in METHODS:
+        if METHODS.get(name).card.model is None:
+            raise InputError(f"{name} is not a published model; use --methods {name}")
+        return name, checkpoint
+    expected = "expected a family, the name of a checkpoint, a folder of official files, or FAMILY=FOLDER"
+    raise InputError(f"no published model is called '{name}'; {near(name)}; {expected}")
 
 
 def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, jobs: int | None = None, **options: Any) -> None:

@@ -108,6 +108,14 @@ def checkpoint(name: str) -> Checkpoint:
     return known
 
 
+def family_and_checkpoint(name: str) -> tuple[str, str] | None:
+    """What a name means, in any case: of a family it and '', of a checkpoint its family and it; None for other names."""
+    name = name.lower()
+    if name in default_checkpoints():
+        return name, ""
+    return (checkpoints()[name].family, name) if name in checkpoints() else None
+
+
 def near(name: str) -> str:
     """What a person may have meant, of families and checkpoints alone."""
     found = difflib.get_close_matches(name.lower(), [*checkpoints(), *default_checkpoints()], cutoff=0.6)

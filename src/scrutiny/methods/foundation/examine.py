@@ -16,7 +16,7 @@ from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS
 
 from .genes import Vocabulary
-from .recognise import TELLING, family_of
+from .recognise import TELLING, check_family, family_of
 
 N_CELLS, N_GENES = 3, 8_000
 EXPRESSED = 0.15
@@ -55,12 +55,13 @@ def examine(folder: Path, family: str = "", *, device: str = "cpu") -> Examined:
     Raises
     ------
     InputError
-        If the family is not known, a file is missing or damaged, a tensor is missing, left over or of another shape, or a vector of a
-        made-up cell is not finite.
+        If the family is not known, the files are those of another, a file is missing or damaged, a tensor is missing, left over or of
+        another shape, or a vector of a made-up cell is not finite.
     """
-    family = family or family_of(folder)
+    family = family.lower() or family_of(folder)
     if family not in TELLING:
         raise InputError(f"there is no family '{family}'; there is {', '.join(TELLING)}")
+    check_family(folder, family)
     model = METHODS.get(family)(str(folder), device=device)
     names = list(model.tensors(model.folder))
     dropped: dict[str, list[str]] = {}

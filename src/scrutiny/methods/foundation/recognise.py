@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scrutiny.core.errors import InputError
+from scrutiny.data.checkpoints import checkpoints
 from scrutiny.nets.folder import CONVERTED
 
 from .geneformer import PLACES
@@ -23,6 +24,9 @@ TELLING: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Family -> what it needs, each by one of several patterns; together no other family has them. A converted file counts as the file."""
 SHOWN = 12
+"""Files named of a folder that no family has."""
+NEAREST = 3
+"""Families named that come near."""
 
 
 def family_of(folder: Path) -> str:
@@ -31,22 +35,50 @@ def family_of(folder: Path) -> str:
     Raises
     ------
     InputError
-        If the files are those of none or of several; the message says which family comes nearest, and what it lacks.
+        If the files are those of none or of several; the message says which families come near, the nearest first, and what they lack.
     """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; expected one that holds the files of a checkpoint")
-    lacking = {family: [wanted[0] for wanted in needs if not _is_there(folder, wanted)] for family, needs in TELLING.items()}
-    families = [family for family, missing in lacking.items() if not missing]
+    families = _whole(folder)
     if len(families) == 1:
         return families[0]
     if families:
         raise InputError(f"{folder} has the files of {' and '.join(families)}; name one with --family, or give each a folder of its own")
-    near = [f"{family} lacks {', '.join(missing)}" for family, missing in lacking.items() if len(missing) < len(TELLING[family])]
     there = sorted(path.name for path in folder.iterdir())
+    near = [f"{family} lacks {', '.join(_lacking(folder, family))}" for family in _nearest(folder)[:NEAREST]]
     raise InputError(
         f"{folder} has not the files of any family: it has {', '.join(there[:SHOWN]) or 'no files'}"
         f"{' ...' if len(there) > SHOWN else ''}; {'; '.join(near) if near else f'the families are {sorted(TELLING)}'}"
     )
+
+
+def check_family(folder: Path, family: str) -> None:
+    """That the files are not those of another family. Raises InputError, naming it, if they are."""
+    others = _whole(folder)
+    if others and family not in others:
+        lacking = ", ".join(_lacking(folder, family))
+        raise InputError(f"{folder} lacks {lacking} of {family}; these look like files of {' and '.join(others)}")
+
+
+def _whole(folder: Path) -> list[str]:
+    """Families whose telling files are all there."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; name the folder it lies in")
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; expected one that holds the files of a checkpoint")
+    return [family for family in TELLING if not _lacking(folder, family)]
+
+
+def _lacking(folder: Path, family: str) -> list[str]:
+    return [Path(wanted[0]).as_posix() for wanted in TELLING[family] if not _is_there(folder, wanted)]
+
+
+def _nearest(folder: Path) -> list[str]:
+    """Families of which any file is there, telling or of a published checkpoint; that with most of them first."""
+    near = dict.fromkeys(TELLING, 0)
+    for known in checkpoints().values():
+        near[known.family] = max(near[known.family], sum(_is_there(folder, (file.name,)) for file in known.files))
+    for family, wanted in TELLING.items():
+        near[family] += len(wanted) - len(_lacking(folder, family))
+    return sorted(filter(near.__getitem__, near), key=lambda family: -near[family])
 
 
 def _is_there(folder: Path, patterns: tuple[str, ...]) -> bool:
