@@ -141,7 +141,7 @@ def test_what_does_not_fit_the_data_ends_with_3(cells, tmp_path):
     weightless = embed("geneformer", cells, "-o", tmp_path / "out.h5ad", "--organism", "human")
     assert weightless.exit_code == 3 and "--checkpoint" in weightless.output
     absent = embed("geneformer", cells, "-o", tmp_path / "out.h5ad", "--organism", "human", "--checkpoint", "geneformer-v1-10m")
-    assert absent.exit_code == 3 and "geneformer-v1-10m is not fetched" in absent.output
+    assert absent.exit_code == 3 and "geneformer-v1-10m is known but not fetched" in absent.output
 
 
 @pytest.mark.parametrize(
