@@ -90,7 +90,7 @@ def test_a_fetch_lists_all_files_before_it_fails(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("family", TELLING)
 def test_the_card_of_a_family_is_shown_whole(family):
-    text = " ".join(said("show", family).split())
+    text = " ".join(said("show", family.title()).split())
     card = METHODS.get(family).card
     for part in (card.model.title, card.model.code_licence, card.citation.split(",")[0], "compat", "get it"):
         assert part in text, part
@@ -240,3 +240,14 @@ def test_every_family_can_be_recognised_and_has_a_default():
             assert METHODS.get(family).card.model is not None
         except MissingDependency as error:
             pytest.fail(f"{family}: {error}")
+
+
+def test_models_on_an_accelerator_run_one_after_the_other(monkeypatch):
+    torch = pytest.importorskip("torch")
+    study = Study((planted(120, 30),), (Chosen("scgpt", {"checkpoint": "weights"}), Chosen("pca")))
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert usual_jobs(study) == 16
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert usual_jobs(study) == 1
+    on_cpu = Study((planted(120, 30),), (Chosen("scgpt", {"device": "cpu"}),))
+    assert usual_jobs(on_cpu) == 16

@@ -68,7 +68,7 @@ def show_model(name: Name) -> None:
     _print_card(console, method.card)
     _print_options(console, method)
     _print_exposure(console, known.family)
-    for one in [known] if name not in default_checkpoints() else [c for c in checkpoints().values() if c.family == known.family]:
+    for one in [known] if name.lower() not in default_checkpoints() else [c for c in checkpoints().values() if c.family == known.family]:
         _print_checkpoint(console, one)
 
 
@@ -95,7 +95,7 @@ def fetch_model(
         place = (folder or folder_of(known.name)) / file.name
         print(f"  {'here   ' if place.is_file() else 'missing'} {place}\n          {origin_of(file)}", flush=True)
     there = fetch(name, folder, progress=True)
-    use = f"--model {known.family}" + (f"={there}" if folder else "")
+    use = f"--model {known.family}={there}" if folder else f"--model {known.name}"
     print(f"{known.name} is whole in {there}. Look at it with `scrutiny models check {there}`, use it with `scrutiny run FILE {use}`")
 
 
