@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
 from scrutiny.cli.models import licence_code
-from scrutiny.cli.running import _models
+from scrutiny.cli.running import _models, usual_jobs
 from scrutiny.core.errors import InputError, MissingDependency, NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data import checkpoints as table
 from scrutiny.data import download as transfer
 from scrutiny.data.checkpoints import File, checkpoints, default_checkpoints
+from scrutiny.data.synth import planted
 from scrutiny.engine.embedding import Chosen
+from scrutiny.engine.study import Study
 from scrutiny.methods.foundation.recognise import TELLING, family_of
 from scrutiny.nets.folder import CONVERTED
 

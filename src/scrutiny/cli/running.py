@@ -275,7 +275,7 @@ def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, job
         console.print(f"{n_done} of {len(plan.runs)} runs are in {out} from before and are not done again.", highlight=False)
     try:
         with progress_bar(console) as on_event:
-            store = study.run(out, on_event=on_event, jobs=jobs or os.cpu_count() or 1, threads=1, **options)
+            store = study.run(out, on_event=on_event, jobs=jobs or usual_jobs(study), threads=1, **options)
     except KeyboardInterrupt:
         console.print(f"Stopped. What had finished is in {out}; the same command goes on from there.", style="yellow")
         raise typer.Exit(130) from None
@@ -288,6 +288,19 @@ def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, job
     if failed:
         console.print(f"{len(failed)} of {len(keys)} runs failed; the report says why. '--retry' tries them again.", style="red")
         raise typer.Exit(1)
+
+
+def usual_jobs(study: Study) -> int:
+    """Processes at once: one a core; a single one where published models run on an accelerator, whose memory they would share."""
+    from scrutiny.core.registry import METHODS
+
+    devices = {str(chosen.options.get("device", "auto")) for chosen in study.grid.methods if METHODS.get(chosen.name).card.gpu}
+    if devices:
+        from scrutiny.nets.inference import device_of
+
+        if any(device_of(device).type != "cpu" for device in devices):
+            return 1
+    return os.cpu_count() or 1
 
 
 def raise_nothing_applies(plan: Any) -> None:
