@@ -28,7 +28,7 @@ Methods = Annotated[str | None, typer.Option("--methods", help="Methods to run, 
 Embeddings = Annotated[list[str] | None, typer.Option("--embedding", help="Array in obsm to score beside the methods; several are fine.")]
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", help="Published model to compare: a family, a checkpoint, a folder of official files, or FAMILY=FOLDER; several are fine."),
+    typer.Option("--model", help="Published model to compare: a family, a checkpoint, a folder of official files, or FAMILY=FOLDER."),
 ]
 Device = Annotated[str, typer.Option("--device", help="For the models: auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[str, typer.Option("--precision", help="For the models: float32, or bfloat16, faster where the hardware has it.")]
