@@ -20,7 +20,7 @@ from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS
 
 from .meter import Meter
-from .options import as_declared, parameters_of, unknown_option
+from scrutiny.core.options import as_declared, parameters_of, unknown_option
 from .provenance import module_versions
 from .shards import SHARD, Shards, embed_in_shards
 
@@ -48,14 +48,14 @@ class Chosen:
         takes_more = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
         unknown = [option for option in options if option not in parameters]
         if unknown and not takes_more:
-            raise unknown_option(self.name, unknown[0], [*parameters])
+            raise unknown_option(f"the method '{self.name}'", unknown[0], [*parameters])
         try:
             digest_of_json(options)
             return cls(**as_declared(options, parameters))
         except TypeError as error:
             for option in unknown:
                 if f"unexpected keyword argument '{option}'" in str(error):  # handed on to a base class that does not know it either
-                    raise unknown_option(self.name, option, [*parameters]) from error
+                    raise unknown_option(f"the method '{self.name}'", option, [*parameters]) from error
             raise InputError(f"the method '{self.name}' cannot be made with the options {options}: {error}") from error
 
 

@@ -1,16 +1,17 @@
-"""Options of a method: which there are, and values of the kind that its constructor declares."""
+"""Options: which a constructor takes, and values of the kind that it declares."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from scrutiny.core.errors import InputError
+from .errors import InputError
 
+Made = TypeVar("Made")
 TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -45,11 +46,33 @@ def as_declared(options: Mapping[str, Any], parameters: Mapping[str, Any]) -> di
     return {name: _as_declared(name, value, parameters.get(name)) for name, value in options.items()}
 
 
-def unknown_option(method: str, option: str, known: list[str]) -> InputError:
-    """What to say of an option that a method does not have; near matches are named."""
+def unknown_option(owner: str, option: str, known: Sequence[str]) -> InputError:
+    """What to say of an option that its owner ("the method 'pca'") does not have; near matches are named."""
     near = difflib.get_close_matches(option, known)
-    hint = f"did you mean {near}?" if near else f"it takes {known or 'none'}"
-    return InputError(f"the method '{method}' has no option '{option}'; {hint}")
+    hint = f"did you mean {near}?" if near else f"it takes {list(known) or 'none'}"
+    return InputError(f"{owner} has no option '{option}'; {hint}")
+
+
+def made(cls: type[Made], *first: Any, options: Any, owner: str) -> Made:
+    """An instance of a class from a table of options, after what is given ``first`` without a name.
+
+    Raises
+    ------
+    InputError
+        Naming the owner, if the table is none, an option is not known, lacking, or of another kind than declared.
+    """
+    if not isinstance(options, Mapping):
+        raise InputError(f"{owner} is {options!r}; expected a table of options")
+    parameters = parameters_of(cls)
+    for option in options:
+        if option not in parameters:
+            raise unknown_option(owner, option, [*parameters][len(first) :])
+    try:
+        return cls(*first, **as_declared(options, parameters))
+    except InputError as error:
+        raise InputError(f"{owner}: {error}") from error
+    except TypeError as error:
+        raise InputError(f"{owner}: {error}") from error
 
 
 def _types_of(function: Any) -> dict[str, Any]:

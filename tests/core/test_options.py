@@ -14,7 +14,7 @@ from scrutiny.core.registry import METHODS, register_method
 from scrutiny.data.read import from_anndata
 from scrutiny.engine.embedding import Chosen
 from scrutiny.engine.once import embed
-from scrutiny.engine.options import parameters_of
+from scrutiny.core.options import parameters_of
 
 if TYPE_CHECKING:
     from nowhere import Nothing
