@@ -173,6 +173,7 @@ BERT_NAMES = NameMap(
         (r"(?:bert\.)?pooler\.dense\.(weight|bias)", "no model here uses the pooler"),
         (r"classifier\.(weight|bias)", "names the classes that a model was fine-tuned on"),
     ),
+    written=((r"(?:embeddings|encoder)\..+", r"bert.\g<0>"),),
 )
 
 

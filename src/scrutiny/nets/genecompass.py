@@ -145,4 +145,5 @@ GENECOMPASS_NAMES = NameMap(
         (r"cls4value\.predictions\.bias", "the parameter cls4value.predictions.decoder.bias under another name"),
         (r"emb_warmup\.(alpha|steps)", "how far prior knowledge was blended in; it is wholly so at the end of training, which is checked"),
     ),
+    written=BERT_NAMES.written,
 )

@@ -227,4 +227,5 @@ UCE_NAMES = NameMap(
         (r"gene_embedding_layer\.2\.(weight|bias)", r"gene_encoder.norm.\1"),
     ),
     dropped=((re.escape(TABLE), "stays in its file: only the rows of a batch are read"),),
+    written=((r"((?:binary_)?decoder\.3)\.0\.(weight|bias)", r"\1.\2"),),  # both heads have three hidden layers, then a linear one
 )

@@ -42,11 +42,14 @@ class NameMap:
     optional
         Regular expressions of names of ours that a checkpoint may lack (a head that not every variant has); they are listed by
         `load` and must not be used.
+    written
+        Pairs (regular expression of the whole official name that follows from ``renamed``, how published files spell it), for `export`.
     """
 
     renamed: tuple[tuple[str, str], ...]
     dropped: tuple[tuple[str, str], ...] = ()
     optional: tuple[str, ...] = ()
+    written: tuple[tuple[str, str], ...] = ()
 
 
 def build(make: Callable[[], nn.Module]) -> nn.Module:
@@ -72,7 +75,7 @@ def load(net: nn.Module, tensors: Mapping[str, Tensor], names: NameMap, *, sourc
         with ``source``.
     """
     wanted = dict(net.state_dict())
-    ours, unknown = _renamed(tensors, names, source)
+    ours, unknown = under_our_names(tensors, names, source)
     ours = _joined(ours, source)
     unknown += [f"{_shown(name)} {tuple(tensor.shape)}" for name, tensor in ours.items() if name not in wanted]
     missing = sorted(wanted.keys() - ours.keys())
@@ -126,8 +129,8 @@ def _refuse(name: str, source: str, *_: object) -> None:
     raise NotApplicable(f"{source} has no weights for '{name}', which this needs; another variant of the model may have them")
 
 
-def _renamed(tensors: Mapping[str, Tensor], names: NameMap, source: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors under our names, and the official names that mean nothing to us."""
+def under_our_names(tensors: Mapping[str, Tensor], names: NameMap, source: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors under our names, parts not yet joined, and the official names that mean nothing to us."""
     ours: dict[str, Tensor] = {}
     unknown = []
     for official, tensor in tensors.items():
