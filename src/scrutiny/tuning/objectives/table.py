@@ -1,0 +1,36 @@
+"""The objectives by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from scrutiny.core.errors import InputError
+from scrutiny.core.options import made
+from scrutiny.tuning.objective import Objective
+from scrutiny.tuning.subject import Subject
+
+OBJECTIVES: dict[str, str] = {
+    "masked_rank": "scrutiny.tuning.objectives.masked:MaskedRank",
+    "masked_bins": "scrutiny.tuning.objectives.masked:MaskedBins",
+    "joint_embedding": "scrutiny.tuning.objectives.joint_embedding:JointEmbedding",
+}
+"""Name -> "module:class"; loaded on first use."""
+
+
+def objective(name: str, subject: Subject, options: Mapping[str, Any]) -> Objective:
+    """A new objective for a net.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name or option (near matches are named), or the net has not what it needs.
+    """
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(name, OBJECTIVES)
+        hint = f"did you mean {near}?" if near else f"there are {sorted(OBJECTIVES)}"
+        raise InputError(f"there is no objective '{name}'; {hint}")
+    module, _, attribute = OBJECTIVES[name].partition(":")
+    return made(getattr(import_module(module), attribute), subject, options=options, owner=f"the objective '{name}'")

@@ -1,0 +1,109 @@
+"""Snapshots: everything that a stopped training needs to go on as if it had not been stopped. Numbers and JSON, no pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from scrutiny.core.errors import InputError
+from scrutiny.nets.folder import digest_of_file
+
+KEPT = 2
+"""Snapshots that are kept: should the last one be damaged, there is another."""
+
+
+class Snapshot(NamedTuple):
+    """``tensors`` of the modules and the optimiser by name, ``state``: plain values."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def tensors_of(modules: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
+    """Weights, and what the optimiser remembers of each, by name."""
+    names = {id(parameter): name for name, parameter in modules.named_parameters()}
+    found = {f"module/{name}": tensor for name, tensor in modules.state_dict().items()}
+    for parameter, state in optimiser.state.items():
+        for what, value in state.items():
+            found[f"optimiser/{names[id(parameter)]}/{what}"] = torch.as_tensor(value)
+    return found
+
+
+def restore(modules: nn.Module, optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The reverse of `tensors_of`. Raises InputError if they are of another net or objective."""
+    weights = {name.removeprefix("module/"): tensor for name, tensor in tensors.items() if name.startswith("module/")}
+    try:
+        modules.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"the snapshot is of another net or objective: {str(error)[:300]}") from error
+    for name, parameter in modules.named_parameters():
+        prefix = f"optimiser/{name}/"
+        state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if state:
+            optimiser.state[parameter] = {
+                what: value if what == "step" else value.to(parameter.device) for what, value in state.items()
+            }
+
+
+class Snapshots:
+    """``<folder>/step-00000120/`` with ``tensors.safetensors`` and ``state.json``, each whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, step: int, snapshot: Snapshot) -> None:
+        """Keep a snapshot and remove all but the last ones. Raises InputError if the file system refuses; earlier ones are then kept."""
+        final, part = self._place(step), self.folder / f".part-{os.getpid()}"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}, part / "tensors.safetensors")
+            state = {**snapshot.state, "digest": digest_of_file(part / "tensors.safetensors")}
+            (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            for file in (*part.iterdir(), part):
+                _sync(file)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(part, final)
+            _sync(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise InputError(f"a snapshot cannot be written into {self.folder}: {error}; is there space? Earlier ones are kept") from error
+        for old in self._all()[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def last(self) -> Snapshot | None:
+        """The newest one that is whole; None if there is none."""
+        for place in reversed(self._all()):
+            try:
+                state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+                if digest_of_file(place / "tensors.safetensors") == state.pop("digest"):
+                    return Snapshot(load_file(place / "tensors.safetensors"), state)
+            except (OSError, ValueError, KeyError, SafetensorError):
+                continue
+        return None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _place(self, step: int) -> Path:
+        return self.folder / f"step-{step:010d}"
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
