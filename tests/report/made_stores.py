@@ -29,6 +29,10 @@ class MadeStore:
     facts: dict[str, str] = field(default_factory=lambda: {"label_origin": "genotype", "citation": "Made et al. 2020"})
     notes: tuple[str, ...] = ("Values are from X.",)
     failed: dict[str, str] = field(default_factory=dict)
+    details: dict[str, dict] = field(default_factory=dict)
+    """Method to the details of its primary score."""
+    low: float | None = 0.0
+    """Lower bound of the metrics."""
     with_outputs: bool = True
     n_dims: int = 10
 
@@ -62,7 +66,7 @@ def _run(made, task, method, truth, replicates, output_key, rng) -> Run:
         name: {
             "family": f,
             "better": "higher",
-            "low": 0.0,
+            "low": made.low,
             "high": 1.0,
             "floor": "control/shuffle",
             "roof": "control/label_oracle",
@@ -84,7 +88,7 @@ def _run(made, task, method, truth, replicates, output_key, rng) -> Run:
     if method in made.failed:
         return Run(spec, Status.FAILED, made.failed[method], **more)
     folds = None if control else Replicates("3 x 5", 5, *(tuple(map(float, r)) for r in replicates))
-    scores = [Score(PRIMARY[task], Status.OK, float(truth), replicates=folds)]
+    scores = [Score(PRIMARY[task], Status.OK, float(truth), details=made.details.get(method, {}), replicates=folds)]
     scores += [Score(m, Status.OK, float(np.clip(truth + 0.05 * rng.standard_normal(), 0, 1))) for m in made.metrics]
     cost = Cost(float(10 * rng.random()), 0.5, 1.0, float(300 + 100 * rng.random()))
     return Run(spec, Status.OK, scores=tuple(scores), cost=cost, output_key=output_key, n_dims=made.n_dims, **more)

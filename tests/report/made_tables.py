@@ -12,8 +12,9 @@ PRIMARY = {
     "integration": "scib_total",
     "batch_mixing": "ilisi",
     "label_transfer": "probe_logreg_macro_f1",
+    "reconstruction": "reconstruction_skill",
 }
-FAMILY = {"scib_total": "overall", "ilisi": "batches", "probe_logreg_macro_f1": "annotation"}
+FAMILY = {"scib_total": "overall", "ilisi": "batches", "probe_logreg_macro_f1": "annotation", "reconstruction_skill": "reconstruction"}
 
 
 def deal(contributions, repeats, rng, folds=5):

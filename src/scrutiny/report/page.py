@@ -24,6 +24,7 @@ from .finding import SEVERITIES
 from .gather import Gathered, gather
 from .intervals import LEVEL
 from .provenance import citations, versions
+from .reconstruction import picture
 from .reproduce import study_toml
 from .scatter import Maps, maps, packed_maps
 from .sentences import overall
@@ -33,7 +34,7 @@ from .words import duration, metric_words, number, plain, title
 
 MOST_BYTES = 10_000_000
 STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "media.css")
-SCRIPTS = ("page.js", "scores.js", "cost.js", "maps.js", "table.js")
+SCRIPTS = ("page.js", "scores.js", "cost.js", "reconstruction.js", "maps.js", "table.js")
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,12 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
     found = gathered.comparisons
     tables = [wide(c, None if detail.all_metrics else [c.primary]) for c in found]
     shown = [name for name in drawn if detail.cells]
+    pictures = [picture(comparison, gathered.runs) for comparison in found]
     rows = long(found)
     data = {
         "comparisons": [chart(c, v, t, gathered.cards.metrics) for c, v, t in zip(found, gathered.verdicts, tables)],
         "maps": [_packed(gathered, name, drawn[name], detail.cells) for name in shown],
+        "reconstructions": [found and found.drawn for found in pictures],
         "table": columns(rows if detail.all_metrics else rows[rows["primary"].astype(bool)]),
     }
     return _template().render(
@@ -104,6 +107,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         overall=overall(gathered.verdicts),
         datasets=[_dataset(gathered, name, shown) for name in gathered.facts],
         pairs=list(zip(found, gathered.verdicts, gathered.recommendations, tables)),
+        pictures=pictures,
         problems=[gathered.problems(comparison) for comparison in found],
         findings=gathered.findings,
         tally=Counter(finding.severity for finding in gathered.findings),

@@ -12,6 +12,7 @@ from .comparisons import Comparison
 from .gather import Gathered, gather
 from .ranks import axis_metrics, fronts
 from .recommendation import Recommendation
+from .reconstruction import picture
 from .sentences import overall
 from .verdict import Verdict, paired, score_interval
 from .words import duration, metric_words, number, title
@@ -40,6 +41,8 @@ def show(stores: Store | Sequence[Store], console: Console) -> None:
             console.print(Padding(Text(line, style="dim"), (0, 1)))
         for problem in gathered.problems(comparison):
             console.print(Padding(Text(f"{problem.code}: {problem.title}.", style="red"), (0, 1)))
+        if shown := picture(comparison, gathered.runs):
+            console.print(Padding(Text(shown.words), (0, 1)))
         if verdict.caveat:
             console.print(Padding(Text(verdict.caveat, style="dim"), (0, 1)))
     _show_findings(gathered, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from scrutiny.core.errors import NotApplicable
@@ -131,8 +132,8 @@ def score_interval(comparison: Comparison, method: str) -> Interval | None:
         found = interval(comparison.sign * kept[method].to_numpy(float), centre=value)
     except NotApplicable:
         return None
-    low, high = (float(comparison.metrics.at[comparison.primary, bound]) for bound in ("low", "high"))
-    return replace(found, low=max(found.low, low), high=min(found.high, high))
+    low, high = comparison.metrics.loc[comparison.primary, ["low", "high"]].astype(float)  # NaN where there is no bound
+    return replace(found, low=float(np.fmax(found.low, low)), high=float(np.fmin(found.high, high)))
 
 
 def paired(comparison: Comparison, method: str, other: str) -> Interval | None:

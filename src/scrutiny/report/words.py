@@ -12,12 +12,16 @@ AIMS = {
     "integration": "integrating the batches",
     "label_transfer": "transferring labels to unseen cells",
     "batch_mixing": "mixing the batches",
+    "reconstruction": "predicting the expression",
+    "read_depth": "predicting the full depth",
 }
 """Task to what it is for, in the order of the report."""
 METRICS = {
     "probe_logreg_macro_f1": "macro-F1 of predicted cell types",
     "scib_total": "scIB total score",
     "ilisi": "iLISI",
+    "reconstruction_skill": "skill over the gene mean",
+    "depth_skill": "skill over the thinned counts",
 }
 PLAIN = ("hvg_pca", "pca")
 INTEGRATES = ("integration", "batch_mixing")

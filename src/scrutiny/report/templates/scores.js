@@ -1,6 +1,7 @@
 /* Scores beside their controls: one row a method, floor and roof as lines, interval as whisker, difference from the plain method. */
 
 const FAR = 0.2;
+const LOWEST = -1; // bars of scores without a lower bound end here; their numbers are told
 
 function drawScores(figure, comparison) {
   const select = element("select", { "aria-label": "Metric" });
@@ -37,9 +38,9 @@ function drawMetric(rows, note, comparison, metric) {
   const seen = values.filter((v) => v !== null);
   const intervals = metric.primary ? comparison.intervals : values.map(() => null);
   const differences = metric.primary && comparison.differences.some((d) => d) ? comparison.differences : null;
-  const low = Math.min(0, ...seen, ...intervals.filter(Boolean).map((i) => i[0]));
+  const low = Math.max(LOWEST, Math.min(0, ...seen, ...intervals.filter(Boolean).map((i) => i[0])));
   const high = Math.max(metric.high <= 1 ? 1 : 0, ...seen, ...intervals.filter(Boolean).map((i) => i[1]));
-  const scale = (v) => (100 * (v - low)) / (high - low || 1);
+  const scale = (v) => (100 * (Math.max(v, low) - low)) / (high - low || 1);
   const order = values.map((v, i) => i).filter((i) => values[i] !== null);
   const sign = metric.better === "lower" ? -1 : 1;
   const isControl = (i) => comparison.methods[i].kind === "control";

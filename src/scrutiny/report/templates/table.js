@@ -48,7 +48,8 @@ function downloadCsv() {
 startTheme();
 document.querySelectorAll("[data-scores]").forEach((f) => drawScores(f, data.comparisons[f.dataset.scores]));
 document.querySelectorAll("[data-cost]").forEach((f) => drawCost(f, data.comparisons[f.dataset.cost]));
+document.querySelectorAll("[data-reconstruction]").forEach((f) => drawReconstruction(f, data.reconstructions[f.dataset.reconstruction]));
 document.querySelectorAll("[data-maps]").forEach((f) => drawMaps(f, data.maps[f.dataset.maps]));
-document.querySelectorAll("table.wide").forEach(makeSortable);
+document.querySelectorAll("table.wide:not(.predictions)").forEach(makeSortable);
 document.querySelectorAll("[data-csv]").forEach((button) => button.addEventListener("click", downloadCsv));
 document.documentElement.dataset.ready = "yes";
