@@ -60,7 +60,7 @@ def test_each_metric_has_its_own_fate(do, store_folder):
 def test_a_method_that_fails_is_a_record_with_its_reason(do, store_folder):
     do(chosen("misaligned", "raising", "refusing"))
     runs = by_method(store_folder)
-    assert runs["misaligned"].status is Status.FAILED and runs["misaligned"].reason.startswith("Misaligned: the embedding has 3 cells")
+    assert runs["misaligned"].status is Status.FAILED and runs["misaligned"].reason.startswith("Misaligned: the output has 3 cells")
     assert runs["raising"].status is Status.FAILED and runs["raising"].reason == "ValueError: the toy is broken"
     assert "second line" in runs["raising"].facts["traceback"]
     assert runs["refusing"].status is Status.NOT_APPLICABLE and runs["refusing"].reason == "the toy does not fit these cells"

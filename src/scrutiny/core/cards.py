@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from .dataset import Scale
 
@@ -95,7 +96,7 @@ class TaskCard:
     name: str
     summary: str
     asks: str
-    """The verb a method must have: ``embed``, ..."""
+    """The verb a method must have: ``embed``, ``reconstruct`` (see `outputs.OUTPUTS`)."""
     metrics: tuple[str, ...]
     primary: str
     roles: frozenset[str] = frozenset()
@@ -105,6 +106,8 @@ class TaskCard:
     query_visible: bool = False
     """Train and query are the same unlabelled cells, so transductive methods may run and supervised ones may not."""
     version: str = "1"
+    verb_options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the verb, e.g. ``{"hide": 0.15}``; part of the key of the output."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class MetricCard:
     """A metric: one number from named evidence, with all that is needed to read it."""
 
     name: str
-    family: Literal["cell types", "batches", "overall", "conservation", "annotation"]
+    family: Literal["cell types", "batches", "overall", "conservation", "annotation", "reconstruction"]
     better: Better
     low: float
     high: float

@@ -6,7 +6,8 @@ A name is resolved in this order: given by the task, derived (``neighbors`` from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ class Evidence:
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = dict(given)
         self._known: dict[str, Any] = dict(given)
+        self._late: dict[str, Callable[[], Any]] = {}
+        """Given evidence of a part of the cells that is too large to be cut before somebody asks for it."""
         self._errors: dict[str, Exception] = {}
 
     @property
@@ -31,7 +34,7 @@ class Evidence:
 
     def has(self, name: str) -> bool:
         """Whether the name can be resolved at all (computing it may still turn out to be not applicable)."""
-        if name in self._known:
+        if name in self._known or name in self._late:
             return True
         if name in DERIVED:
             return all(self.has(n) for n in _firm(DERIVED.get(name)))
@@ -73,13 +76,14 @@ class Evidence:
         being made again; all else is derived afresh from the part, also where the task gave it (neighbours of all cells are not
         those of a part).
         """
-        n_cells = len(self._given["embedding"])
-        given = {name: value for name, value in self._given.items() if name not in DERIVED or DERIVED.get(name).rowwise}
-        cut = {name: _rows_of(value, rows, n_cells) for name, value in given.items()}
-        for name, value in self._known.items():
-            if name not in cut and name in DERIVED and DERIVED.get(name).rowwise:
-                cut[name] = _rows_of(value, rows, n_cells)
-        return Evidence(cut)
+        given = {**self._given, **{name: self[name] for name in self._late}}
+        n_cells = _n_cells(given)
+        whole = {name: value for name, value in given.items() if name not in DERIVED or DERIVED.get(name).rowwise}
+        whole |= {name: value for name, value in self._known.items() if name in DERIVED and DERIVED.get(name).rowwise}
+        late = {name: value for name, value in whole.items() if name in given and hasattr(value, "part")}
+        part = Evidence({name: _rows_of(value, rows, n_cells) for name, value in whole.items() if name not in late})
+        part._late = {name: partial(value.part, rows) for name, value in late.items()}
+        return part
 
     def adopt(self, other: Evidence) -> None:
         """Take over what ``other`` made from nothing but arrays that are the same here: tasks on the same cells share one kNN search."""
@@ -99,6 +103,8 @@ class Evidence:
         return {root for n in source.needs if n not in source.optional or self.has(n) for root in self._roots(n)}
 
     def _make(self, name: str) -> Any:
+        if name in self._late:
+            return self._late[name]()
         source = _source(name)
         if source is None:
             raise NotApplicable(f"needs '{name}', which these data do not give (they give {', '.join(sorted(self._given))})")
@@ -115,7 +121,16 @@ class Evidence:
         return True
 
 
+def _n_cells(given: Mapping[str, Any]) -> int:
+    """Cells that evidence is about: those of its embedding, else of the first thing that tells how many it has."""
+    if "embedding" in given:
+        return len(given["embedding"])
+    return next(int(value.n_cells) for value in given.values() if hasattr(value, "n_cells"))
+
+
 def _rows_of(value: Any, rows: NDArray[np.integer], n_cells: int) -> Any:
+    if hasattr(value, "part"):
+        return value.part(rows)
     is_per_cell = isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == n_cells
     return value[rows] if is_per_cell else value
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,24 +50,22 @@ class CellEmbedding:
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).any(axis=1).sum())
             raise ContractError(f"{bad} of {len(values)} cells have values that are not finite as float32")
-        index = pd.Index(self.cell_ids).astype(str)
-        if not index.is_unique:
-            raise Misaligned(f"cell id '{index[index.duplicated()][0]}' occurs more than once in the embedding")
-        where = index.get_indexer(pd.Index(cell_ids).astype(str))
-        if (where < 0).any() or len(index) != len(cell_ids):
-            lacking = [str(c) for c in np.asarray(cell_ids)[where < 0][:3]]
-            missing = f"{int((where < 0).sum())} of the asked cells are missing {lacking}"
-            raise Misaligned(f"the embedding has {len(index)} cells, {len(cell_ids)} were asked for; {missing}")
+        where = _found_all(self.cell_ids, cell_ids)
         return CellEmbedding(np.ascontiguousarray(values[where]), np.asarray(cell_ids))
 
     def of_cells(self, cell_ids: NDArray[np.str_]) -> CellEmbedding:
         """The vectors of some of the cells, in the asked order. Raises Misaligned if one is not there."""
         if np.array_equal(self.cell_ids, cell_ids):
             return self
-        where = pd.Index(self.cell_ids).get_indexer(pd.Index(cell_ids))
-        if (where < 0).any():
-            raise Misaligned(f"the embedding lacks {int((where < 0).sum())} of the asked cells, e.g. '{cell_ids[where < 0][0]}'")
-        return CellEmbedding(self.values[where], np.asarray(cell_ids))
+        return CellEmbedding(self.values[_found(self.cell_ids, cell_ids)], np.asarray(cell_ids))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a cache keeps."""
+        return {"values": self.values, "cell_ids": np.asarray(self.cell_ids, str)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CellEmbedding:
+        return cls(arrays["values"], arrays["cell_ids"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +79,10 @@ class GeneEmbedding:
     gene_ids: NDArray[np.str_]
 
 
+QUANTITIES = ("bin", "log count", "log-odds of being expressed", "rank")
+"""What a `Reconstruction` may be of."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """What a model predicts for genes of cells, on its own scale, beside what is true; one entry per cell and gene.
@@ -89,21 +92,149 @@ class Reconstruction:
     cell_ids, gene_ids
         (n_cells,) and (n_genes,) str.
     rows, columns
-        (n_entries,) int64, index into ``cell_ids`` and ``gene_ids``.
+        (n_entries,) integers, index into ``cell_ids`` and ``gene_ids``.
     predicted, true
         (n_entries,) float32, in units of ``quantity``.
     hidden
-        (n_entries,) bool: the value was not shown to the model.
+        (n_entries,) bool: the value was not shown to the model. Those of a cell are drawn at random among its entries.
     quantity
-        "bin", "log count", "log-odds of being expressed" (``true`` is 0 or 1), "rank" (predicted: expected place of the gene), or
-        "log-probability of the gene at its place" in the ranking (natural logarithm; ``true`` is 0, the log-probability of what is there).
+        One of `QUANTITIES`. "bin": of expression, as the model bins it. "log count": a logarithm of 1 + the count after division by depth
+        or median, the model's own. "log-odds of being expressed": ``true`` is 0 or 1. "rank": place of the gene among the ranked genes
+        of its cell that the model is given, (place - 1/2) / number of genes, 0 to 1 from the first to the last.
+    also
+        Name to other predictions (n_entries,) float32 of the same entries, such as "from the cell embedding".
+    weight
+        (n_entries,) float32, for how many entries of its cell each one stands: zeros may be a sample of all. None: for itself.
     """
 
     cell_ids: NDArray[np.str_]
     gene_ids: NDArray[np.str_]
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    rows: NDArray[np.integer]
+    columns: NDArray[np.integer]
     predicted: NDArray[np.float32]
     true: NDArray[np.float32]
     hidden: NDArray[np.bool_]
     quantity: str
+    also: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    weight: NDArray[np.float32] | None = None
+
+    @property
+    def n_cells(self) -> int:
+        return len(self.cell_ids)
+
+    def aligned_to(self, cell_ids: NDArray[np.str_]) -> Reconstruction:
+        """The same entries for the cells in the asked order, sorted by cell and gene.
+
+        Raises
+        ------
+        Misaligned
+            If the ids are not exactly the asked ones, each once.
+        ContractError
+            If entries are not of these cells and genes, occur twice or are not finite, or nobody knows the quantity.
+        """
+        self._check()
+        return self._of(_found_all(self.cell_ids, cell_ids), cell_ids)
+
+    def of_cells(self, cell_ids: NDArray[np.str_]) -> Reconstruction:
+        """The entries of some of the cells, in the asked order. Raises Misaligned if one is not there."""
+        return self if np.array_equal(self.cell_ids, cell_ids) else self._of(_found(self.cell_ids, cell_ids), cell_ids)
+
+    def part(self, rows: NDArray[np.integer]) -> Reconstruction:
+        """The entries of the cells at these rows."""
+        return self._of(np.asarray(rows), self.cell_ids[rows])
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a cache keeps; the entries must be sorted by cell, as `aligned_to` returns them."""
+        lengths = np.bincount(self.rows, minlength=self.n_cells)
+        entries = {"predicted": self.predicted, "true": self.true, "hidden": self.hidden, "columns": self.columns}
+        arrays = {"cell_ids": self.cell_ids, "gene_ids": self.gene_ids, "lengths": lengths, "quantity": np.array(self.quantity), **entries}
+        also = {f"also {name}": values for name, values in self.also.items()}
+        return {**arrays, **also, **({"weight": self.weight} if self.weight is not None else {})}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Reconstruction:
+        rows = np.repeat(np.arange(len(arrays["lengths"]), dtype=np.int32), arrays["lengths"])
+        plain = {name: arrays[name] for name in ("cell_ids", "gene_ids", "columns", "predicted", "true", "hidden")}
+        also = {name.removeprefix("also "): values for name, values in arrays.items() if name.startswith("also ")}
+        return cls(rows=rows, quantity=str(arrays["quantity"]), also=also, weight=arrays.get("weight"), **plain)
+
+    @property
+    def _numbers(self) -> dict[str, NDArray[np.float32]]:
+        """All arrays of numbers (n_entries,) by name."""
+        weight = {} if self.weight is None else {"weight": self.weight}
+        return {"predicted": self.predicted, "true": self.true, **{f"also '{name}'": x for name, x in self.also.items()}, **weight}
+
+    def _check(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise ContractError(f"a reconstruction of the quantity '{self.quantity}' was returned; expected one of {QUANTITIES}")
+        lengths = {name: np.shape(x) for name, x in {"columns": self.columns, "hidden": self.hidden, **self._numbers}.items()}
+        if odd := {name: shape for name, shape in lengths.items() if shape != (len(self.rows),)}:
+            raise ContractError(f"there are {len(self.rows)} rows of entries, but the shapes are {odd}; expected one number an entry")
+        for what, index, ids in (("rows", self.rows, self.cell_ids), ("columns", self.columns, self.gene_ids)):
+            if len(index) and not 0 <= index.min() <= index.max() < len(ids):
+                raise ContractError(f"{what} run from {index.min()} to {index.max()}; expected numbers below {len(ids)}, that of the ids")
+        if not pd.Index(self.gene_ids).is_unique:
+            raise ContractError("a gene id occurs more than once in the reconstruction")
+        for name, values in self._numbers.items():
+            if n_bad := int((~np.isfinite(values)).sum()):
+                raise ContractError(f"{n_bad} of {len(values)} entries of {name} are not finite")
+        if self.weight is not None and len(self.weight) and self.weight.min() <= 0:
+            raise ContractError(f"an entry has the weight {self.weight.min()}; expected numbers above 0")
+
+    def _of(self, where: NDArray[np.integer], cell_ids: NDArray[np.str_]) -> Reconstruction:
+        """The entries of the cells at ``where``, sorted. Raises ContractError if one occurs twice."""
+        place = np.full(self.n_cells, -1, dtype=np.int32)
+        place[where] = np.arange(len(where))
+        rows = place[self.rows]
+        at = rows.astype(np.int64) * len(self.gene_ids) + self.columns
+        kept: Any = slice(None) if (rows >= 0).all() else np.flatnonzero(rows >= 0)
+        if (np.diff(at[kept]) <= 0).any():
+            kept = np.flatnonzero(rows >= 0)
+            kept = kept[np.argsort(at[kept], kind="stable")]
+        twice = np.flatnonzero(np.diff(at[kept]) == 0)
+        if len(twice):
+            row, column = divmod(int(at[kept][twice[0]]), len(self.gene_ids))
+            raise ContractError(f"gene '{self.gene_ids[column]}' of cell '{cell_ids[row]}' occurs more than once in the reconstruction")
+        cut = {"predicted": self.predicted, "true": self.true}
+        return Reconstruction(
+            np.asarray(cell_ids),
+            np.asarray(self.gene_ids),
+            rows[kept],
+            np.asarray(self.columns, np.int32)[kept],
+            **{name: np.asarray(values, np.float32)[kept] for name, values in cut.items()},
+            hidden=np.asarray(self.hidden, bool)[kept],
+            quantity=self.quantity,
+            also={name: np.asarray(values, np.float32)[kept] for name, values in self.also.items()},
+            weight=None if self.weight is None else np.asarray(self.weight, np.float32)[kept],
+        )
+
+
+Output = CellEmbedding | Reconstruction
+OUTPUTS: Mapping[str, type[CellEmbedding] | type[Reconstruction]] = {"embed": CellEmbedding, "reconstruct": Reconstruction}
+"""Verb to what it returns."""
+
+
+def output_from(arrays: Mapping[str, NDArray[Any]]) -> Output:
+    """The output that these arrays were made from by `to_arrays`."""
+    return Reconstruction.from_arrays(arrays) if "predicted" in arrays else CellEmbedding.from_arrays(arrays)
+
+
+def _found(own: NDArray[np.str_], asked: NDArray[np.str_]) -> NDArray[np.intp]:
+    """Where the asked cells stand among our own. Raises Misaligned if one is not there."""
+    where = pd.Index(own).get_indexer(pd.Index(asked))
+    if (where < 0).any():
+        raise Misaligned(f"the output lacks {int((where < 0).sum())} of the asked cells, e.g. '{asked[where < 0][0]}'")
+    return where
+
+
+def _found_all(own: NDArray[np.str_], asked: NDArray[np.str_]) -> NDArray[np.intp]:
+    """As `_found`, where there must be no other cells and none twice."""
+    index = pd.Index(own).astype(str)
+    if not index.is_unique:
+        raise Misaligned(f"cell id '{index[index.duplicated()][0]}' occurs more than once in the output")
+    where = index.get_indexer(pd.Index(asked).astype(str))
+    if (where < 0).any() or len(index) != len(asked):
+        lacking = [str(c) for c in np.asarray(asked)[where < 0][:3]]
+        missing = f"{int((where < 0).sum())} of the asked cells are missing {lacking}"
+        raise Misaligned(f"the output has {len(index)} cells, {len(asked)} were asked for; {missing}")
+    return where

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .cards import MethodCard, TaskCard
 from .dataset import Dataset
-from .outputs import CellEmbedding
+from .outputs import CellEmbedding, Output, Reconstruction
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Problem:
 class Embedder(Protocol):
     """Embeds cells it may not have seen.
 
-    Controls also accept the keyword ``truth`` in `embed`: role -> values (n_cells,) str of the cells asked for, ``label`` and ``batch``
-    as far as the data have them. An instance with an attribute ``obsm_key`` finds the ready-made array of that name, and no other,
-    in ``query.obsm``.
+    Controls that are no untrained twin accept the keyword ``truth`` besides: role -> values (n_cells,) str of the cells asked for,
+    ``label`` and ``batch`` as far as the data have them. An instance with an attribute ``obsm_key`` finds the ready-made array of that
+    name, and no other, in ``query.obsm``.
     """
 
     card: ClassVar[MethodCard]
@@ -50,6 +50,18 @@ class TransductiveEmbedder(Protocol):
     def fit_embed(self, data: Dataset, *, seed: int) -> CellEmbedding: ...
 
 
+@runtime_checkable
+class Reconstructor(Protocol):
+    """Predicts the expression of genes of cells that it may not have seen; controls accept the keyword ``truth``, as in `Embedder`."""
+
+    card: ClassVar[MethodCard]
+
+    def fit(self, train: Dataset, *, seed: int) -> Self: ...
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
+        """``hide``: share of the genes of each cell whose values the method must not use, drawn by (seed, cell id)."""
+        ...
+
+
 class Task(Protocol):
     card: ClassVar[TaskCard]
 
@@ -61,6 +73,10 @@ class Task(Protocol):
         """Evidence that no method changes (a reference embedding, cell-cycle scores); made once per data set and cached."""
         ...
 
-    def evidence(self, output: CellEmbedding, problem: Problem) -> Mapping[str, Any]:
-        """Named evidence: ``embedding`` (n_cells, n_dims), ``labels`` (n_cells,), ``batch`` (n_cells,) ...; the engine adds `context`."""
+    def evidence(self, output: Output, problem: Problem) -> Mapping[str, Any]:
+        """Named evidence: ``embedding`` (n_cells, n_dims), ``labels`` (n_cells,), ``batch`` (n_cells,) ...; the engine adds `context`.
+
+        An array with one entry per cell is cut to parts of the cells; so is whatever has ``n_cells`` and ``part(rows)``, as a
+        `Reconstruction` has.
+        """
         ...

@@ -1,4 +1,4 @@
-"""An embedding that is asked for: of which method, what it is shown, what its key depends on, and the making of it."""
+"""An output that is asked for: what, of which method, what it is shown, what its key depends on, and the making of it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import ContractError, InputError, NotApplicable
 from scrutiny.core.keys import digest_of_json, digest_of_strings
-from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.options import as_declared, parameters_of, unknown_option
+from scrutiny.core.outputs import OUTPUTS, Output
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS
 
 from .meter import Meter
-from scrutiny.core.options import as_declared, parameters_of, unknown_option
 from .provenance import module_versions
 from .shards import SHARD, Shards, embed_in_shards
 
@@ -72,10 +72,20 @@ def recorded_options(chosen: Chosen, method: Any) -> dict[str, Any]:
     return {**options, "weights": key} if key else options
 
 
+class Question(NamedTuple):
+    """What is asked of a method: a verb, and the options that the task gives it."""
+
+    verb: str = "embed"
+    options: Mapping[str, Any] = {}
+
+
+EMBED = Question()
+
+
 class Made(NamedTuple):
     """An output and what it cost."""
 
-    output: CellEmbedding
+    output: Output
     seconds_fit: float
     seconds_embed: float
     peak_memory_mb: float | None
@@ -85,7 +95,7 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """An embedding that is asked for: of which method, on which cells, with what it may see."""
+    """An output that is asked for: of which method, on which cells, with what it may see."""
 
     chosen: Chosen
     method: Any
@@ -93,6 +103,7 @@ class Request:
     train: Dataset
     query: Dataset
     truth: Mapping[str, NDArray[np.str_]]
+    question: Question = EMBED
 
     @property
     def card(self) -> MethodCard:
@@ -101,7 +112,7 @@ class Request:
     @property
     def is_sharded(self) -> bool:
         """Whether finished parts are worth keeping: cells are embedded one by one, and there are many."""
-        return self.card.independent and self.query.n_cells > SHARD
+        return self.question == EMBED and self.card.independent and self.query.n_cells > SHARD
 
     @property
     def key(self) -> str:
@@ -111,7 +122,8 @@ class Request:
             {
                 "method": [card.name, card.version, recorded_options(self.chosen, self.method)],
                 "libraries": module_versions(card.requires),
-                "seed": self.seed if card.seeded else None,
+                "asks": [self.question.verb, dict(self.question.options)],
+                "seed": self.seed if card.seeded or self.question.options else None,  # what a verb is told to hide is drawn by the seed
                 "cells": [[data.fingerprint, data.gene_names_key, data.column_key(card.reads)] for data in (self.train, self.query)],
                 "arrays": {name: self.query.obsm_key(name) for name in sorted(self.query.obsm)},
                 "truth": {role: digest_of_strings(values) for role, values in sorted(self.truth.items())},
@@ -119,7 +131,7 @@ class Request:
         )
 
     def make(self, meter: Meter, shards: Shards | None = None) -> Made:
-        """Fit and embed; checked and in the order of the query.
+        """Fit and ask; checked and in the order of the query.
 
         Parameters
         ----------
@@ -136,22 +148,37 @@ class Request:
         started = time.perf_counter()
         if self.card.transductive:
             fitted = started
-            output = self.method.fit_embed(self.query, seed=self.seed)
+            output = getattr(self.method, f"fit_{self.question.verb}")(self.query, seed=self.seed, **self.question.options)
         else:
             method = self.method.fit(self.train, seed=self.seed)
             fitted = time.perf_counter()
             if shards is not None:
                 output = embed_in_shards(self, method, shards)
             else:
-                output = method.embed(self.query, **({"truth": self.truth} if self.card.kind == "control" else {}))
+                output = self.ask(method, self.query, self.truth)
         ended = time.perf_counter() if shards is None else fitted + shards.seconds  # with what an earlier process did of it
-        if not isinstance(output, CellEmbedding):
-            raise ContractError(f"{self.card.name} returned a {type(output).__name__}; expected a CellEmbedding (values with cell ids)")
-        aligned = output.aligned_to(self.query.cell_ids)
+        aligned = self.checked(output).aligned_to(self.query.cell_ids)
         return Made(aligned, fitted - started, ended - fitted, meter.peak_mb(), getattr(self.method, "gpu", ""))
 
+    def ask(self, method: Any, query: Dataset, truth: Mapping[str, NDArray[np.str_]]) -> Any:
+        """What a fitted method answers for some of the cells."""
+        shown = {"truth": truth} if sees_truth(self.card) else {}
+        return getattr(method, self.question.verb)(query, **self.question.options, **shown)
 
-def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Request:
+    def checked(self, output: Any) -> Output:
+        """The output. Raises ContractError if it is not of the kind that the verb returns."""
+        kind = OUTPUTS[self.question.verb]
+        if not isinstance(output, kind):
+            raise ContractError(f"{self.card.name} returned a {type(output).__name__}; expected a {kind.__name__} (values with cell ids)")
+        return output
+
+
+def sees_truth(card: MethodCard) -> bool:
+    """Whether a method is shown the truth: controls are, but for untrained twins, which are run like their models."""
+    return card.kind == "control" and not card.twin_of
+
+
+def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset, question: Question = EMBED) -> Request:
     """Show a method the cells of a problem and the columns that its card says it reads, and a control the truth.
 
     ``data`` is the whole data set, from which ready-made arrays and the truth of the query are taken, by cell id.
@@ -163,9 +190,8 @@ def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset) -> Reque
     wanted = getattr(method, "obsm_key", None)
     arrays = {wanted: data.obsm[wanted][rows]} if wanted is not None and data.obsm_key(wanted) else {}
     query = replace(_shown(problem.query, method.card), obsm=arrays)
-    sees_truth = method.card.kind == "control" and not method.card.twin_of  # an untrained twin needs none
-    truth = {role: data.role(role)[rows] for role in TRUTH if sees_truth and data.has(role)}
-    return Request(chosen, method, seed, _shown(problem.train, method.card), query, truth)
+    truth = {role: data.role(role)[rows] for role in TRUTH if sees_truth(method.card) and data.has(role)}
+    return Request(chosen, method, seed, _shown(problem.train, method.card), query, truth, question)
 
 
 def _shown(data: Dataset, card: MethodCard) -> Dataset:

@@ -1,4 +1,4 @@
-"""Doing a job: for each of its Runs pose, embed (once), score, record. What one Run or one metric does ill is its own affair."""
+"""Doing a job: for each of its Runs pose, ask (once), score, record. What one Run or one metric does ill is its own affair."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import MissingDependency, NotApplicable, StoreError
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_json
-from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.outputs import Output, output_from
 from scrutiny.core.protocols import Problem, Task
 from scrutiny.core.registry import TASKS
 from scrutiny.core.scores import Cost, Run, RunSpec, Status
 
 from .cache import Arrays
 from .claims import Busy, ProcessDied
-from .embedding import Chosen, Request, request
+from .embedding import EMBED, Chosen, Question, Request, request
 from .facts import method_facts, task_facts
 from .jobs import Ended, Finished, Holding, Job, Message, Setting
 from .meter import Meter
@@ -57,8 +57,8 @@ def perform(job: Job, data: Dataset, setting: Setting, tell: Tell, *, alone: boo
     return Ended()
 
 
-class _Embedded(NamedTuple):
-    output: CellEmbedding
+class _Answer(NamedTuple):
+    output: Output
     cost: Cost
     key: str
 
@@ -70,7 +70,7 @@ class _Performance:
         self.job, self.data, self.setting, self.tell, self.meter = job, data, setting, tell, meter
         self.store = Store(setting.store)
         self.method: Any = Chosen(job.method, job.options).make()
-        self.embedded: dict[str, _Embedded | Exception] = {}
+        self.answers: dict[str, _Answer | Exception] = {}
         self.evidence: list[Evidence] = []
         self.held: list[Path] = []
         self.died: list[str] = []
@@ -135,31 +135,33 @@ class _Performance:
     def _scored(self, spec: RunSpec) -> Run:
         view, task = self._view(spec), TASKS.get(spec.task)()
         problem = task.pose(view, np.random.default_rng(int(view.fingerprint, 16)))  # the same split for every method and seed
-        embedded = self._embedded(problem, view)
+        answer = self._answer(Question(task.card.asks, task.card.verb_options), problem, view)
         context = self._context(task, view)
         started = time.perf_counter()
-        evidence = self._evidence({**context, **task.evidence(embedded.output, problem)})
+        evidence = self._evidence({**context, **task.evidence(answer.output, problem)})
         is_control = self._card().kind == "control"
         scores = score_all(task.card, evidence, _cells(problem.query, view), with_replicates=not is_control)
-        cost = replace(embedded.cost, seconds_score=time.perf_counter() - started)
-        run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=embedded.key, n_dims=embedded.output.values.shape[1])
+        cost = replace(answer.cost, seconds_score=time.perf_counter() - started)
+        n_dims = getattr(answer.output, "n_dims", None)
+        run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=answer.key, n_dims=n_dims)
         notes = [note for note in problem.query.notes if note not in view.notes]
         return replace(run, facts={**run.facts, "notes": notes})
 
-    def _embedded(self, problem: Problem, view: Dataset) -> _Embedded:
+    def _answer(self, question: Question, problem: Problem, view: Dataset) -> _Answer:
         """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""
         blind = view.hide("label")
-        posed = Problem(blind, blind, {}) if self._card().independent else problem  # so that all tasks share one embedding
-        asked = request(Chosen(self.job.method, self.job.options), self.job.seed, posed, view)
+        is_shared = question == EMBED and self._card().independent  # all tasks have one embedding then
+        posed = Problem(blind, blind, {}) if is_shared else problem
+        asked = request(Chosen(self.job.method, self.job.options), self.job.seed, posed, view, question)
         key = asked.key
-        if key not in self.embedded:
-            self.embedded[key] = self._find_or_make(asked, key)
-        found = self.embedded[key]
+        if key not in self.answers:
+            self.answers[key] = self._find_or_make(asked, key)
+        found = self.answers[key]
         if isinstance(found, Exception):
             raise found
         return found._replace(output=found.output.of_cells(problem.query.cell_ids))
 
-    def _find_or_make(self, asked: Request, key: str) -> _Embedded | Exception:
+    def _find_or_make(self, asked: Request, key: str) -> _Answer | Exception:
         try:
             return self._cached(asked, key) or self._made(asked, key)
         except (StoreError, Busy):
@@ -170,14 +172,14 @@ class _Performance:
         except Exception as error:  # noqa: BLE001 - it is the failure of every Run that needs this output
             return error
 
-    def _cached(self, asked: Request, key: str) -> _Embedded | None:
+    def _cached(self, asked: Request, key: str) -> _Answer | None:
         arrays = self.store.cache.get(key)
         if arrays is None:
             return None
-        output = CellEmbedding(arrays.by_name["values"], arrays.by_name["cell_ids"]).aligned_to(asked.query.cell_ids)
-        return _Embedded(output, Cost(**arrays.facts, cached=True), key)
+        output = output_from(arrays.by_name).aligned_to(asked.query.cell_ids)
+        return _Answer(output, Cost(**arrays.facts, cached=True), key)
 
-    def _made(self, asked: Request, key: str) -> _Embedded:
+    def _made(self, asked: Request, key: str) -> _Answer:
         with self._claimed(key):
             if found := self._cached(asked, key):  # another process made it, between our question and our claim
                 return found
@@ -187,7 +189,7 @@ class _Performance:
             self.store.put_output(key, made.output, cost)
             if shards is not None:
                 shards.remove()
-        return _Embedded(made.output, Cost(**cost), key)
+        return _Answer(made.output, Cost(**cost), key)
 
     def _context(self, task: Task, view: Dataset) -> Mapping[str, NDArray[Any]]:
         """Evidence that no method changes, made once per data set and task."""

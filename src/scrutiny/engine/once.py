@@ -143,7 +143,9 @@ def embedded(
             why = "without a folder for finished shards" if asked.card.independent else f"by {name}, which looks at all of them at once"
             raise InputError(f"cells cannot be embedded by several workers or on several devices {why}; take one of them")
         ready(asked)
-        yield Embedded(asked.make(Meter(alone=False)).output, asked)
+        output = asked.make(Meter(alone=False)).output
+        assert isinstance(output, CellEmbedding)
+        yield Embedded(output, asked)
         return
     with _shared(folder) as store:
         shards = Shards(store.cache, asked.key, data.n_cells)

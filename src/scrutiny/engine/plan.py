@@ -178,7 +178,7 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in _seeds(grid, card):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
-                has_own_output = not (task.query_visible or card.independent)
+                has_own_output = task.asks != "embed" or not (task.query_visible or card.independent)
                 told = {**facts, **method_facts(method, data)}
                 yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace)
 

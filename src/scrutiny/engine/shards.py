@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrutiny.core.errors import ContractError, StoreError
+from scrutiny.core.errors import StoreError
 from scrutiny.core.outputs import CellEmbedding
 
 from .cache import ArrayCache, Arrays
@@ -191,7 +191,6 @@ def embed_rows(asked: Request, method: Any, rows: range) -> NDArray[np.float32]:
     """
     query = asked.query.take(np.arange(rows.start, rows.stop))
     truth: Mapping[str, Any] = {role: values[rows.start : rows.stop] for role, values in asked.truth.items()}
-    output = method.embed(query, **({"truth": truth} if asked.card.kind == "control" else {}))
-    if not isinstance(output, CellEmbedding):
-        raise ContractError(f"{asked.card.name} returned a {type(output).__name__}; expected a CellEmbedding (values with cell ids)")
-    return output.aligned_to(query.cell_ids).values
+    output = asked.checked(asked.ask(method, query, truth)).aligned_to(query.cell_ids)
+    assert isinstance(output, CellEmbedding)  # only embeddings are sharded
+    return output.values

@@ -24,7 +24,7 @@ import pandas as pd
 
 from scrutiny.core.errors import StoreError
 from scrutiny.core.keys import digest_of_json
-from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.outputs import Output, output_from
 from scrutiny.core.scores import Run, Status
 
 from .atomic import refused, write_atomic
@@ -97,7 +97,7 @@ class Store:
 
     # Outputs
 
-    def output(self, key: str) -> CellEmbedding:
+    def output(self, key: str) -> Output:
         """The cached output of a Run (``run.output_key``).
 
         Raises
@@ -110,14 +110,14 @@ class Store:
             raise StoreError(f"no output '{key}' in {self.cache.folder}; the cache was cleaned or copied without it. Run the study again")
         return found
 
-    def cached_output(self, key: str) -> CellEmbedding | None:
+    def cached_output(self, key: str) -> Output | None:
         """The cached output, or None."""
         arrays = self.cache.get(key)
-        return CellEmbedding(arrays.by_name["values"], arrays.by_name["cell_ids"]) if arrays else None
+        return output_from(arrays.by_name) if arrays else None
 
-    def put_output(self, key: str, output: CellEmbedding, facts: Mapping[str, Any]) -> None:
+    def put_output(self, key: str, output: Output, facts: Mapping[str, Any]) -> None:
         """Cache an output with what it cost to make."""
-        self.cache.put(key, Arrays({"values": output.values, "cell_ids": np.asarray(output.cell_ids, str)}, facts))
+        self.cache.put(key, Arrays(output.to_arrays(), facts))
 
     def cache_size(self) -> int:
         """Bytes that the cache takes."""

@@ -16,6 +16,7 @@ from scrutiny.core.errors import NotApplicable
 from scrutiny.core.matrix import CsrMatrix
 from scrutiny.core.outputs import CellEmbedding
 from scrutiny.data.synth import planted
+from scrutiny.engine.embedding import sees_truth
 from scrutiny.metrics.neighbors import nearest
 
 from .checks import CheckResult, run_checks
@@ -53,7 +54,7 @@ class EmbedderTrial:
         """What a fitted method returns for exactly what is given; controls are shown the truth besides."""
         if self.card.transductive:
             return method.fit_embed(given, seed=seed)
-        if self.card.kind == "control":
+        if sees_truth(self.card):
             cells = self.data.take(self.data.obs.index.get_indexer(given.obs.index))
             return method.embed(given, truth={role: cells.role(role) for role in ("label", "batch") if cells.has(role)})
         return method.embed(given)

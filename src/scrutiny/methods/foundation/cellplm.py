@@ -24,7 +24,7 @@ from scrutiny.nets.weights import read_checkpoint
 from .draws import cell_generator, hidden
 from .every_gene import reconstruction_of_every_gene, without
 from .genes import Counts, Matched, Vocabulary
-from .model import CELLS_PER_CHUNK, SEEDS, Published, UntrainedWeights, untrained_card
+from .model import CELLS_PER_CHUNK, SEEDS, Published, Untrained, untrained_card
 
 TOGETHER = 100_000
 """Cells of one forward pass at most, as in the official code."""
@@ -237,5 +237,5 @@ class CellPlm(Published):
         return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="log count")
 
 
-class UntrainedCellPlm(UntrainedWeights, CellPlm):
+class UntrainedCellPlm(Untrained, CellPlm):
     card = untrained_card(CellPlm.card)

@@ -250,7 +250,7 @@ class EmbedsGenes(Protocol):
     def embed_genes(self, query: Dataset) -> GeneEmbedding: ...
 
 
-class UntrainedWeights:
+class Untrained:
     """Mixed in before a family: the same architecture, vocabulary and tokens, but random weights drawn by the seed."""
 
     @property
@@ -267,14 +267,6 @@ class UntrainedWeights:
     def weights_key(self: Any) -> str:
         self.files  # noqa: B018 - reading them tells which they are
         return self.content_key
-
-
-class Untrained(UntrainedWeights):
-    """The same for a family with `Foundation.embed`."""
-
-    def embed(self: Any, query: Dataset, *, truth: Any = None) -> CellEmbedding:
-        """``truth`` is shown to every control; this one does not look."""
-        return super().embed(query)  # type: ignore[misc]
 
 
 def untrained_card(card: MethodCard) -> MethodCard:
