@@ -32,16 +32,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths:
 
 
 def _attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int]) -> Tensor:
-    """Cell after cell: nothing is padded and no mask is needed. Right for processors, where a call costs little."""
-    out = torch.zeros_like(q)
-    i = j = 0
-    for n, m in zip(lengths, key_lengths, strict=True):
-        if n and m:
-            parts = (q[i : i + n], k[j : j + m], v[j : j + m])
-            query, key, value = (part.transpose(0, 1).unsqueeze(0) for part in parts)  # (1, H, T, E)
-            out[i : i + n] = F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
-        i, j = i + n, j + m
-    return out
+    """Cell after cell: nothing is padded and no mask is needed. Right for processors, where a call costs little.
+
+    The cells are split off and joined at once: the way back of a slice would touch the tokens of all cells for each of them. In training
+    it is done in float32, whose way back is up to three times as fast on processors as that of bfloat16.
+    """
+    if q.requires_grad and q.dtype is not torch.float32:
+        with torch.autocast(q.device.type, enabled=False):
+            return _attend_one_by_one(q.float(), k.float(), v.float(), lengths, key_lengths)
+    parts = zip(q.split(list(lengths)), k.split(list(key_lengths)), v.split(list(key_lengths)), strict=True)
+    return torch.cat([_attend_one(*part) for part in parts]) if len(lengths) else torch.zeros_like(q)
+
+
+def _attend_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(T, H, E), (S, H, E), (S, H, E) -> (T, H, E)."""
+    if not len(q) or not len(k):
+        return torch.zeros_like(q)
+    query, key, value = (part.transpose(0, 1).unsqueeze(0) for part in (q, k, v))  # (1, H, T, E)
+    return F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
 
 
 def _attend_padded(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int], *, uniform: bool) -> Tensor:

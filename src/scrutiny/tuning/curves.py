@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-FIRST = ("step", "progress", "epoch", "cells", "tokens", "teraflops", "seconds", "waited", "learning_rate", "gradient_norm", "train", "validation")
+HOW_FAR = ("step", "progress", "epoch", "cells", "tokens", "teraflops", "seconds", "waited")
+FIRST = (*HOW_FAR, "learning_rate", "gradient_norm", "train", "validation")
 """Columns that every log has, in this order; the parts of the loss follow as train_NAME and validation_NAME.
 
 ``seconds`` since the training began, all its processes added, ``waited`` those that were spent waiting for batches.

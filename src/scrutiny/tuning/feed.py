@@ -103,7 +103,8 @@ class Feed:
         if n_cells < self.batches_per_step:
             return []
         batches = _even(length, n_steps * self.batches_per_step, rng)
-        mine = [batches[step + self.rank : step + self.batches_per_step : self.world] for step in range(0, len(batches), self.batches_per_step)]
+        firsts = range(0, len(batches), self.batches_per_step)
+        mine = [batches[first + self.rank : first + self.batches_per_step : self.world] for first in firsts]
         return [tuple(tokens.take(self._views_of(rows, n_cells)) for rows in step) for step in mine]
 
     def _views_of(self, rows: NDArray[np.int64], n_cells: int) -> NDArray[np.int64]:

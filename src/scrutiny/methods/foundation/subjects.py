@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
@@ -23,8 +24,13 @@ def cells_of(model: Published, data: Dataset) -> Cells:
     """The cells of a shard as a model counts them."""
     chunks = list(model.match(data).counts(data, data.n_cells or 1))
     totals = data.obs[TOTAL].to_numpy(np.float64) if TOTAL in data.obs else np.concatenate([chunk.totals for chunk in chunks])
-    told = {name: data.obs[name].astype(str).to_numpy(str) if name in data.obs else np.full(data.n_cells, "") for name in ("ontology", "study")}
-    return Cells(chunks[0].known, totals, data.cell_ids, told["ontology"], told["study"])
+    ontology, studies = (_column(data, name) for name in ("ontology", "study"))
+    return Cells(chunks[0].known, totals, data.cell_ids, ontology, studies)
+
+
+def _column(data: Dataset, name: str) -> NDArray[np.str_]:
+    """(n_cells,) str, '' where there is no such column."""
+    return data.obs[name].astype(str).to_numpy(str) if name in data.obs else np.full(data.n_cells, "")
 
 
 def subject_of(model: Published, matched: Matched) -> Subject:

@@ -16,7 +16,7 @@ from scrutiny.tuning.objective import Loss, Objective
 from scrutiny.tuning.subject import Cells, Subject
 
 SHOWN_MASK, SHOWN_OTHER = 0.8, 0.1
-"""Of the genes to be found, how many are shown as the mask and how many as another gene; the rest is shown as it is (Devlin et al. 2019)."""
+"""Of the genes to be found, how many are shown as the mask and how many as another gene; the rest as it is (Devlin et al. 2019)."""
 
 
 class MaskedRank(Objective):
