@@ -210,7 +210,11 @@ class Reconstruction:
 
 
 Output = CellEmbedding | Reconstruction
-OUTPUTS: Mapping[str, type[CellEmbedding] | type[Reconstruction]] = {"embed": CellEmbedding, "reconstruct": Reconstruction}
+OUTPUTS: Mapping[str, type[CellEmbedding] | type[Reconstruction]] = {
+    "embed": CellEmbedding,
+    "reconstruct": Reconstruction,
+    "deepen": Reconstruction,
+}
 """Verb to what it returns."""
 
 

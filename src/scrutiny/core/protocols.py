@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -18,12 +18,14 @@ from .outputs import CellEmbedding, Output, Reconstruction
 class Problem:
     """What a task poses: cells to fit on, cells to answer for (truth hidden), and the truth.
 
-    ``truth`` maps names to arrays (n_query,): only metrics and controls ever see it.
+    ``truth`` maps names to arrays (n_query,): only metrics and controls ever see it. ``asks`` are arrays that say what is asked of these
+    cells: further keyword arguments of the verb, seen by every method and part of the key of its output.
     """
 
     train: Dataset
     query: Dataset
     truth: Mapping[str, NDArray[Any]]
+    asks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -59,6 +61,33 @@ class Reconstructor(Protocol):
     def fit(self, train: Dataset, *, seed: int) -> Self: ...
     def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
         """``hide``: share of the genes of each cell whose values the method must not use, drawn by (seed, cell id)."""
+        ...
+
+
+@runtime_checkable
+class Deepener(Protocol):
+    """Predicts what cells would show had they been sequenced deeper; controls accept the keyword ``truth``, as in `Embedder`."""
+
+    card: ClassVar[MethodCard]
+
+    def fit(self, train: Dataset, *, seed: int) -> Self: ...
+    def deepen(
+        self, query: Dataset, *, totals: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Reconstruction:
+        """Values of entries of the query in ln(1 + 1e4 count / total), as they would be at full depth.
+
+        Parameters
+        ----------
+        totals
+            (n_cells,) counts of each cell at full depth.
+        rows, columns
+            (n_entries,) cells and genes of the query that are asked for, sorted; those of genes that a method does not know are left out.
+
+        Returns
+        -------
+        Reconstruction
+            Of the quantity "log count", ``true`` being what the query shows.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import ContractError, InputError, NotApplicable
-from scrutiny.core.keys import digest_of_json, digest_of_strings
+from scrutiny.core.keys import digest_of_array, digest_of_json, digest_of_strings
 from scrutiny.core.options import as_declared, parameters_of, unknown_option
 from scrutiny.core.outputs import OUTPUTS, Output
 from scrutiny.core.protocols import Problem
@@ -77,6 +77,12 @@ class Question(NamedTuple):
 
     verb: str = "embed"
     options: Mapping[str, Any] = {}
+    """Plain values, or arrays on the cells that it is about."""
+
+    @property
+    def key(self) -> tuple[str, dict[str, Any]]:
+        """What the key of an output holds of it."""
+        return self.verb, {name: digest_of_array(x) if isinstance(x, np.ndarray) else x for name, x in self.options.items()}
 
 
 EMBED = Question()
@@ -122,7 +128,7 @@ class Request:
             {
                 "method": [card.name, card.version, recorded_options(self.chosen, self.method)],
                 "libraries": module_versions(card.requires),
-                "asks": [self.question.verb, dict(self.question.options)],
+                "asks": self.question.key,
                 "seed": self.seed if card.seeded or self.question.options else None,  # what a verb is told to hide is drawn by the seed
                 "cells": [[data.fingerprint, data.gene_names_key, data.column_key(card.reads)] for data in (self.train, self.query)],
                 "arrays": {name: self.query.obsm_key(name) for name in sorted(self.query.obsm)},

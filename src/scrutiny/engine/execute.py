@@ -135,7 +135,7 @@ class _Performance:
     def _scored(self, spec: RunSpec) -> Run:
         view, task = self._view(spec), TASKS.get(spec.task)()
         problem = task.pose(view, np.random.default_rng(int(view.fingerprint, 16)))  # the same split for every method and seed
-        answer = self._answer(Question(task.card.asks, task.card.verb_options), problem, view)
+        answer = self._answer(Question(task.card.asks, {**task.card.verb_options, **problem.asks}), problem, view)
         context = self._context(task, view)
         started = time.perf_counter()
         evidence = self._evidence({**context, **task.evidence(answer.output, problem)})
