@@ -15,13 +15,14 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding, Reconstruction
+from scrutiny.data.draws import cell_generator
 from scrutiny.nets.cellplm import CELLPLM_NAMES, CellPlmConfig, CellPlmNet
 from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.nets.weights import read_checkpoint
 
-from .draws import cell_generator, hidden
+from .draws import hidden
 from .every_gene import reconstruction_of_every_gene, without
 from .genes import Counts, Matched, Vocabulary
 from .model import CELLS_PER_CHUNK, SEEDS, Published, Untrained, untrained_card

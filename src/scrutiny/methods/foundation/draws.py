@@ -1,19 +1,12 @@
-"""Random draws that belong to a cell: the same whatever its place in the file and whatever is embedded with it."""
+"""Which genes a model is not shown, drawn for each cell by itself."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scrutiny.core.errors import InputError
-
-
-def cell_generator(seed: int, cell_id: str) -> np.random.Generator:
-    """A generator that depends on (seed, cell id) alone."""
-    digest = hashlib.sha256(cell_id.encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
+from scrutiny.data.draws import cell_generator
 
 
 def hidden(lengths: NDArray[np.int64], share: float, *, seed: int, cell_ids: NDArray[np.str_]) -> NDArray[np.bool_]:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scrutiny.data.draws import cell_generator
 from scrutiny.nets.scgpt import ScgptConfig
-
-from .draws import cell_generator
 
 
 class CellDraws(Protocol):

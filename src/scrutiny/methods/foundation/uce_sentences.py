@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scrutiny.data.draws import cell_generator
 from scrutiny.nets.tokens import Tokens
 
-from .draws import cell_generator
 from .genes import Vocabulary
 
 CLOSE, CLS = 2, 3
