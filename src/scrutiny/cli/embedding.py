@@ -90,8 +90,8 @@ def embed_into(
 ) -> None:
     """Embed the cells of a file and write them to ``output``; finished shards are kept in ``.OUTPUT.shards`` until it stands."""
     from scrutiny.cli.progress import cells_bar
+    from scrutiny.core.atomic import refused
     from scrutiny.data.write import write_embedding
-    from scrutiny.engine.atomic import refused
     from scrutiny.engine.once import embedded
     from scrutiny.engine.study import Workers
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scrutiny.core.atomic import remove_parts, write_atomic
 from scrutiny.core.keys import digest_of_array, digest_of_json, digest_of_strings
 
-from .atomic import remove_parts, write_atomic
 from .records import plain
 
 FACTS = "__facts__"

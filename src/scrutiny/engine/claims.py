@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import psutil
 
+from scrutiny.core.atomic import refused, write_atomic
 from scrutiny.core.errors import ScrutinyError
-
-from .atomic import refused, write_atomic
 
 DEATHS = 2
 """So many markers of dead processes and the work counts as deadly."""

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scrutiny.core.atomic import refused, write_atomic
 from scrutiny.core.errors import StoreError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import Output, output_from
 from scrutiny.core.scores import Run, Status
 
-from .atomic import refused, write_atomic
 from .cache import ArrayCache, Arrays
 from .claims import Claims
 from .records import UnreadableRecord, plain, run_from_json, run_to_json

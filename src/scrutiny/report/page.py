@@ -14,8 +14,8 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
+from scrutiny.core.atomic import write_atomic
 from scrutiny.core.errors import InputError
-from scrutiny.engine.atomic import write_atomic
 from scrutiny.engine.store import Store
 
 from .facts import UNKNOWN

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from scrutiny.core.errors import StoreError
+from .errors import StoreError
 
 PART = ".part"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
