@@ -21,6 +21,8 @@ import platformdirs
 from scrutiny.core.errors import InputError, NotApplicable
 
 MANIFEST = "scrutiny-manifest.json"
+RECORD = "scrutiny.json"
+"""In a folder that is not a published model: how scrutiny drafted it and, under ``trained``, how it trained it."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,15 @@ def manifest(folder: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
+def record(folder: Path) -> dict[str, Any]:
+    """What the `RECORD` of a folder says; empty where there is none."""
+    try:
+        found = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class Origin(NamedTuple):
     """Where the weights in a folder come from, in words, and whether they are sure to be the published ones."""
 
@@ -160,7 +171,7 @@ class Origin(NamedTuple):
 
 
 def origin(folder: Path, digests: Mapping[str, str]) -> Origin:
-    """What the manifest of a folder says of where its files come from; without one nobody knows.
+    """What the manifest of a folder, or the `RECORD` of one of ours, says of where its files come from; without one nobody knows.
 
     Parameters
     ----------
@@ -172,7 +183,7 @@ def origin(folder: Path, digests: Mapping[str, str]) -> Origin:
     except (OSError, ValueError, KeyError, TypeError):
         name = ""
     if name not in checkpoints():
-        return Origin("a local folder", False, "")
+        return Origin(_unpublished(record(folder)), False, "")
     fetched = manifest(folder)
     changed = sorted(file for file, digest in digests.items() if fetched.get(file, {}).get("sha256") != digest)
     if changed:
@@ -180,6 +191,13 @@ def origin(folder: Path, digests: Mapping[str, str]) -> Origin:
     if any(not file.sha256 for file in checkpoints()[name].by_hand):
         return Origin(f"files downloaded by hand as {name}, without a published checksum to compare with", False, name)
     return Origin(f"the published files of {name}", True, name)
+
+
+def _unpublished(made: Mapping[str, Any]) -> str:
+    by = str(made.get("made_by", "scrutiny"))
+    if made.get("trained"):
+        return f"trained by {by}, not a published model"
+    return f"a draft by {by}, not trained" if made.get("draft") else "a local folder"
 
 
 def fetched_folder(name: str) -> Path | None:

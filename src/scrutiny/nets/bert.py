@@ -23,6 +23,8 @@ from .tokens import Batch
 from .weights import NameMap
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+POSITIONS = ("absolute", "none")
+"""A learned vector for each place, as in all published models; or nothing that tells the order, which is ours alone."""
 MOST_LAYERS, LARGEST = 1_000, 10_000_000
 """Numbers that no serious config exceeds; making the modules for larger ones would not end."""
 LOGITS_AT_A_TIME = 1_024
@@ -42,6 +44,7 @@ class BertConfig:
     hidden_act: str = "relu"
     layer_norm_eps: float = 1e-12
     type_vocab_size: int = 2
+    position_embedding_type: str = "absolute"
 
     @classmethod
     def from_json(cls, path: Path) -> BertConfig:
@@ -56,8 +59,9 @@ class BertConfig:
             config = cls(**known)
         except TypeError as error:
             raise InputError(f"{source} lacks a field: {error}") from error
-        if config.hidden_act not in ACTIVATIONS or fields.get("position_embedding_type", "absolute") != "absolute":
-            raise InputError(f"{source} asks for hidden_act {config.hidden_act}; known are {sorted(ACTIVATIONS)} with absolute positions")
+        if config.hidden_act not in ACTIVATIONS or config.position_embedding_type not in POSITIONS:
+            asked = f"hidden_act {config.hidden_act} and position_embedding_type {config.position_embedding_type}"
+            raise InputError(f"{source} asks for {asked}; known are {sorted(ACTIVATIONS)} and {list(POSITIONS)}")
         for name, size in config.sizes.items():
             most = MOST_LAYERS if name == "num_hidden_layers" else LARGEST
             if not isinstance(size, int) or not 0 < size <= most:
@@ -69,7 +73,7 @@ class BertConfig:
     @property
     def sizes(self) -> dict[str, int]:
         """The fields that are counts."""
-        others = ("hidden_act", "layer_norm_eps")
+        others = ("hidden_act", "layer_norm_eps", "position_embedding_type")
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in others}
 
 
@@ -83,7 +87,7 @@ class Bert(nn.Module):
         d, eps = config.hidden_size, config.layer_norm_eps
         activation = ACTIVATIONS[config.hidden_act]
         self.words = nn.Embedding(config.vocab_size, d, padding_idx=0)
-        self.positions = nn.Embedding(config.max_position_embeddings, d)
+        self.positions = nn.Embedding(config.max_position_embeddings, d) if config.position_embedding_type == "absolute" else None
         self.types = nn.Embedding(config.type_vocab_size, d)
         self.norm = nn.LayerNorm(d, eps=eps)
         self.layers = nn.ModuleList(
@@ -94,7 +98,8 @@ class Bert(nn.Module):
 
     def embed_tokens(self, batch: Batch) -> Tensor:
         """(N,) ids -> (N, D), the hidden state before the first layer."""
-        return self.norm(self.words(batch.columns["ids"]) + self.types.weight[0] + self.positions(batch.position))
+        x = self.words(batch.columns["ids"]) + self.types.weight[0]
+        return self.norm(x if self.positions is None else x + self.positions(batch.position))
 
     def forward(self, batch: Batch, n_layers: int | None = None) -> Tensor:
         """Hidden states (N, D) after the first ``n_layers`` layers; None: after all."""

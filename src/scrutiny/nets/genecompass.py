@@ -45,6 +45,8 @@ class GenecompassConfig:
     def from_files(cls, fields: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> GenecompassConfig:
         """Raises InputError if a field or a prior table is missing or odd, or a part is switched off that the published models have."""
         bert = BertConfig.from_fields(fields, source)
+        if bert.position_embedding_type != "absolute":
+            raise InputError(f"{source} asks for position_embedding_type {bert.position_embedding_type}; expected absolute")
         off = [part for part in ("use_values", "use_cls_token", *(f"use_{name}" for name in PRIORS)) if not fields.get(part, True)]
         if off:
             raise InputError(f"{source} switches off {', '.join(off)}; expected the published models, which have all of them")

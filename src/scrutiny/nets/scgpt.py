@@ -20,6 +20,8 @@ from .layers import Block
 from .tokens import Batch
 from .weights import NameMap
 
+INPUTS = ("continuous", "none")
+"""How a value enters (``input_emb_style``): through a small net, as in all published models; or not at all, which is ours alone."""
 MAX_VALUE = 512.0
 """Larger expression values count as this."""
 D_QUERY = 64
@@ -39,6 +41,9 @@ class ScgptConfig:
     ----------
     n_words, padding
         Size of the vocabulary, special tokens included, and the id of ``pad_token``.
+    context
+        Tokens of a cell at most, <cls> included. No published file says so: it is the default of the official code, or what a model of
+        ours was drafted with.
     pad_value, mask_value
         Expression value of <cls> (and of padding, of which there is none here), and of genes whose value is hidden.
     cell_head
@@ -58,6 +63,8 @@ class ScgptConfig:
     nlayers: int
     n_layers_cls: int = 3
     n_bins: int = 51
+    context: int = 1200
+    input_emb_style: str = "continuous"
     pad_value: float = -2
     mask_value: float = -1
     cell_head: CellHead = "inner product"
@@ -80,7 +87,7 @@ class ScgptConfig:
             If a field is missing or the architecture is another one.
         """
         _check_style(args, source)
-        taken = ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "n_bins", "pad_value", "mask_value")
+        taken = ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "n_bins", "pad_value", "mask_value", "context", "input_emb_style")
         try:
             config = cls(
                 n_words=len(words),
@@ -96,14 +103,14 @@ class ScgptConfig:
 
 def _check_style(args: Mapping[str, Any], source: str) -> None:
     """Refuse what no published model is, so that nothing runs through a net that it was not trained in."""
-    for field, known in {"input_emb_style": "continuous", "cell_emb_style": "cls", "pre_norm": False}.items():
-        if args.get(field, known) != known:
-            raise InputError(f"{source} asks for {field} = {args[field]!r}; known is {known!r}, as in all published models")
+    for field, known in {"input_emb_style": INPUTS, "cell_emb_style": ("cls",), "pre_norm": (False,)}.items():
+        if args.get(field, known[0]) not in known:
+            raise InputError(f"{source} asks for {field} = {args[field]!r}; known is {known[0]!r}, as in all published models")
 
 
 def _check_sizes(config: ScgptConfig, shapes: Mapping[str, Shape], source: str) -> None:
     """Refuse sizes that cannot be, or that the tensors contradict, before anything of these sizes is made."""
-    sizes = {name: getattr(config, name) for name in ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "n_bins")}
+    sizes = {name: getattr(config, name) for name in ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "n_bins", "context")}
     if odd := {name: size for name, size in sizes.items() if type(size) is not int or size < 1}:
         raise InputError(f"{source} has {odd}; expected whole numbers from 1")
     if config.embsize % config.nheads:
@@ -156,7 +163,7 @@ class ScgptNet(nn.Module):
         self.domain = domain
         self.words = nn.Embedding(config.n_words, d, padding_idx=config.padding)
         self.word_norm = nn.LayerNorm(d)
-        self.values = ValueEncoder(d)
+        self.values = ValueEncoder(d) if config.input_emb_style == "continuous" else None
         self.domains = nn.ModuleList(nn.BatchNorm1d(d, eps=DOMAIN_EPS, affine=config.affine) for _ in range(config.n_domains))
         self.layers = nn.ModuleList(Block(d, config.nheads, config.d_hid) for _ in range(config.nlayers))
         self.batches = BatchTable(config.n_batches, d) if config.n_batches else None
@@ -170,7 +177,9 @@ class ScgptNet(nn.Module):
 
     def embed_tokens(self, batch: Batch) -> Tensor:
         """(N,) ids and values -> (N, D), the hidden state before the first layer."""
-        x = self.embed_genes(batch.columns["ids"]) + self.values(batch.columns["values"])
+        x = self.embed_genes(batch.columns["ids"])
+        if self.values is not None:
+            x = x + self.values(batch.columns["values"])
         if not len(self.domains):
             return x
         return self.domains[self.domain if len(self.domains) > 1 else 0](x)  # a single one is for all batches

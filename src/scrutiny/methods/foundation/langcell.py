@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,8 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import GeneEmbedding
-from scrutiny.nets.bert import LANGCELL_NAMES, BertConfig, CellBert, mean_between
+from scrutiny.nets.bert import LANGCELL_NAMES, LARGEST, BertConfig, CellBert, mean_between
+from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.nets.weights import read_tensors
@@ -94,7 +96,8 @@ class LangCell(Foundation):
         self.pooling = pooling
 
     def read(self, folder: Folder) -> LangCellFiles:
-        config = BertConfig.from_json(folder.file("cell_bert/config.json"))
+        path = folder.file("cell_bert/config.json")
+        config = BertConfig.from_json(path)
         genes = MedianGenes.read(
             folder.file("token_dictionary*.pkl", "*/token_dictionary*.pkl"),
             folder.file("gene_median_dictionary*.pkl", "*/gene_median_dictionary*.pkl"),
@@ -102,7 +105,7 @@ class LangCell(Foundation):
         if config.vocab_size != genes.n_tokens + 1:
             found = f"{folder.path} has a dictionary of {genes.n_tokens:,} words and a config of {config.vocab_size:,}"
             raise InputError(f"{found}; expected one more in the config, for <cls>")
-        return LangCellFiles(config, genes, d_out=len(self._projection(folder)["cell_proj.bias"]))
+        return LangCellFiles(config, genes, _projected(path) or len(self._projection(folder)["cell_proj.bias"]))
 
     def make_net(self) -> nn.Module:
         return CellBert(self.files.config, self.files.d_out)
@@ -139,3 +142,11 @@ class LangCell(Foundation):
 
 class UntrainedLangCell(Untrained, LangCell):
     card = untrained_card(LangCell.card)
+
+
+def _projected(path: Path) -> int | None:
+    """Dimensions of the projected vector where the config says them (``cell_proj_size``), as that of a model of ours does."""
+    d_out = read_dictionary(path).get("cell_proj_size")
+    if d_out is not None and not (type(d_out) is int and 0 < d_out <= LARGEST):
+        raise InputError(f"{path} says cell_proj_size is {d_out!r}; expected a whole number from 1 to {LARGEST:,}")
+    return d_out

@@ -76,7 +76,8 @@ class Scgpt(Foundation):
         Bin of a value that equals several edges: "both", the official default, draws one of them; "one" takes the last, as in
         pretraining.
     max_length
-        Tokens of a cell, <cls> included; of more genes a random sample is shown. Bins are those of all genes of the cell.
+        Tokens of a cell, <cls> included; of more genes a random sample is shown. Bins are those of all genes of the cell. None: 1,200,
+        the official default, or what a model trained by scrutiny was drafted with.
     domain
         Of a model fine-tuned with batch labels: the number of the batch, in the alphabetical order of fine-tuning, that all cells
         count as.
@@ -127,7 +128,7 @@ class Scgpt(Foundation):
         pooling: Pooling = "cls",
         normalise: bool = True,
         binning: Binning = "both",
-        max_length: int = 1200,
+        max_length: int | None = None,
         domain: int | None = None,
         **general: Any,
     ) -> None:
@@ -136,7 +137,7 @@ class Scgpt(Foundation):
             raise InputError(f"pooling is '{pooling}'; expected cls, mean or weighted")
         if binning not in ("both", "one"):
             raise InputError(f"binning is '{binning}'; expected both or one")
-        if max_length < 2:
+        if max_length is not None and max_length < 2:
             raise InputError(f"max_length is {max_length}; expected at least 2, <cls> and a gene")
         self.layer, self.pooling, self.normalise = layer, pooling, normalise
         self.binning, self.max_length, self.domain = binning, max_length, domain
@@ -184,9 +185,9 @@ class Scgpt(Foundation):
 
     def _bins(self, values: NDArray[np.float32], draws: CellDraws) -> tuple[NDArray[np.float32], NDArray[np.int64] | slice]:
         """Bins (n,) of all genes of a cell, and which of the genes are shown."""
-        n = len(values)
+        n, longest = len(values), self.max_length or self.files.config.context
         bins = binned(values, self.files.config.n_bins, draws.uniform(n) if self.binning == "both" else None)
-        return bins, draws.sample(n, self.max_length - 1) if n >= self.max_length else slice(None)
+        return bins, draws.sample(n, longest - 1) if n >= longest else slice(None)
 
     def embed_batch(self, batch: Batch) -> Tensor:
         """(B, D)."""

@@ -1,0 +1,210 @@
+"""Drafts of every family: the twin runs on them, and weights saved in them are read by the family to the same vectors."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from scrutiny.core.cards import TWIN
+from scrutiny.core.dataset import from_arrays
+from scrutiny.core.errors import InputError
+from scrutiny.core.registry import METHODS
+from scrutiny.methods.foundation.drafts import LAYOUTS, draft, save
+from scrutiny.methods.foundation.recognise import TELLING
+from scrutiny.nets.tokens import batch_of
+
+N_GENES, N_CELLS = 150, 6
+TINY = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 24, "context": 40}
+
+
+def tiny(family, **more):
+    """Small sizes, as far as the family has them."""
+    return {name: size for name, size in TINY.items() if name in LAYOUTS[family].sizes} | more
+
+
+@pytest.fixture(scope="module")
+def genes() -> pd.DataFrame:
+    names = [f"ENSG{i:011d}" for i in range(N_GENES)]
+    columns = {"symbol": [f"G{i}" for i in range(N_GENES)], "ensembl_id": names, "median": np.linspace(0.5, 3.0, N_GENES)}
+    return pd.DataFrame(columns, index=names)
+
+
+@pytest.fixture(scope="module")
+def cells(genes):
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(0.6, (N_CELLS, N_GENES)), dtype=np.float32)
+    obs = pd.DataFrame(index=[f"cell_{i}" for i in range(N_CELLS)])
+    made = from_arrays("made up", counts, obs, list(genes.index), organism="human")
+    return replace(made, var=genes[["symbol", "ensembl_id"]])
+
+
+def model_of(name, folder, **options):
+    return METHODS.get(name)(str(folder), device="cpu", **options)
+
+
+def embedded(model, data, seed=3):
+    return (model.fit_embed(data, seed=seed) if model.card.transductive else model.fit(data, seed=seed).embed(data)).values
+
+
+def test_every_family_is_drafted():
+    assert set(LAYOUTS) == set(TELLING)
+
+
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_twins_run_on_drafts_and_saved_weights_give_the_same_vectors(family, genes, cells, tmp_path):
+    draft(family, tmp_path / "draft", genes=genes, sizes=tiny(family))
+    twin = model_of(f"{TWIN}{family}", tmp_path / "draft")
+    assert len(twin.match(cells).words) == N_GENES
+    vectors = embedded(twin, cells)
+    assert np.isfinite(vectors).all() and len(np.unique(vectors.round(4), axis=0)) == N_CELLS
+    with pytest.raises(InputError):
+        embedded(model_of(family, tmp_path / "draft"), cells)
+    save(twin)
+    model = model_of(family, tmp_path / "draft")
+    assert np.array_equal(embedded(model, cells), vectors)
+    assert not model.absent
+    assert np.array_equal(embedded(model_of(f"{TWIN}{family}", tmp_path / "draft"), cells), vectors), "the twin stays as it was"
+
+
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_half_precision_is_read_by_the_family(family, genes, cells, tmp_path):
+    draft(family, tmp_path / "draft", genes=genes, sizes=tiny(family))
+    twin = model_of(f"{TWIN}{family}", tmp_path / "draft")
+    vectors = embedded(twin, cells)
+    save(twin, dtype=torch.float16)
+    rounded = embedded(model_of(family, tmp_path / "draft"), cells)
+    assert np.abs(rounded - vectors).max() < 0.02 * vectors.std()
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes"),
+    [
+        ("geneformer", {"special_tokens": False}),
+        ("geneformer", {"positions": "none"}),
+        ("langcell", {"positions": "none", "activation": "gelu"}),
+        ("scgpt", {"values": "none", "n_bins": 7}),
+    ],
+)
+def test_variants_are_saved_and_read_too(family, sizes, genes, cells, tmp_path):
+    draft(family, tmp_path / "draft", genes=genes, sizes=tiny(family, **sizes))
+    twin = model_of(f"{TWIN}{family}", tmp_path / "draft")
+    vectors = embedded(twin, cells)
+    save(twin)
+    assert np.array_equal(embedded(model_of(family, tmp_path / "draft"), cells), vectors)
+
+
+# Sizes and genes -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "message"),
+    [
+        ("geneformer", {"witdh": 16}, "no 'witdh'; is it 'width'"),
+        ("scgpt", {"width": 10, "heads": 4}, "10 does not split into 4 heads"),
+        ("scgpt", {"layers": 0}, "layers .* is 0; expected a whole number from 1"),
+        ("scgpt", {"layers": 2.5}, "layers .* is 2.5; expected a whole number"),
+        ("scgpt", {"layers": True}, "layers .* is True; expected a whole number"),
+        ("scgpt", {"values": "nothing"}, "values .* expected one of continuous, none"),
+        ("geneformer", {"special_tokens": 1}, "special_tokens .* expected a bool"),
+        ("geneformer", {"layers": 5_000}, "from 1 to 1,000"),
+        ("genefromer", {}, "there are no drafts of 'genefromer'"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_nothing_behind(family, sizes, message, genes, tmp_path):
+    with pytest.raises(InputError, match=message):
+        draft(family, tmp_path / "draft", genes=genes, sizes=sizes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_files_is_left_as_it_is(genes, tmp_path):
+    (tmp_path / "mine.txt").write_text("notes")
+    with pytest.raises(InputError, match="is there already"):
+        draft("scgpt", tmp_path, genes=genes)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_genes_without_a_name_of_their_own_are_left_out_and_counted(genes, tmp_path):
+    odd = genes.assign(symbol=["", "G2", *genes["symbol"][2:]])
+    draft("scgpt", tmp_path / "draft", genes=odd, sizes=tiny("scgpt"))
+    words = json.loads((tmp_path / "draft/vocab.json").read_text())
+    assert list(words)[:2] == ["G2", "G3"] and len(words) == N_GENES - 2 + 3
+    assert json.loads((tmp_path / "draft/scrutiny.json").read_text())["notes"] == [
+        "2 of 150 genes are left out: without a symbol of their own"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"median": 0.0}, "150 genes have no positive median"),
+        ({"median": np.nan}, "150 genes have no positive median"),
+        ({"ensembl_id": ""}, "no gene of the table has a name in the column 'ensembl_id'"),
+    ],
+)
+def test_tables_that_lack_what_a_family_needs_are_refused(changed, message, genes, tmp_path):
+    with pytest.raises(InputError, match=message):
+        draft("geneformer", tmp_path / "draft", genes=genes.assign(**changed))
+    with pytest.raises(InputError, match=f"has no column '{next(iter(changed))}'"):
+        draft("geneformer", tmp_path / "draft", genes=genes.drop(columns=list(changed)))
+
+
+# What a folder says of itself ----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_tells_that_it_is_a_draft_and_later_that_scrutiny_trained_it(genes, cells, tmp_path):
+    draft("geneformer", tmp_path, genes=genes, sizes=tiny("geneformer"))
+    record = json.loads((tmp_path / "scrutiny.json").read_text())
+    assert record["draft"] is True and record["family"] == "geneformer" and record["made_by"].startswith("scrutiny ")
+    assert record["sizes"] == {**TINY, "activation": "relu", "positions": "learned", "special_tokens": True}
+    twin = model_of("control/untrained_geneformer", tmp_path)
+    save(twin.with_seed(0))
+    model = model_of("geneformer", tmp_path)
+    assert model.weights_facts["origin"].startswith("a draft by scrutiny ") and not model.weights_facts["published"]
+    (tmp_path / "scrutiny.json").write_text(json.dumps({**record, "trained": {"steps": 10}}))
+    assert model.weights_facts["origin"] == f"trained by {record['made_by']}, not a published model"
+    assert model_of("control/untrained_geneformer", tmp_path).weights_facts["origin"] == "random numbers"
+
+
+# Ablations -----------------------------------------------------------------------------------------------------------------------
+
+
+def net_of(family, folder, genes, **sizes):
+    draft(family, folder, genes=genes, sizes=tiny(family, **sizes))
+    return model_of(f"{TWIN}{family}", folder).with_seed(0)
+
+
+def test_without_positions_the_order_of_genes_says_nothing(genes, cells, tmp_path):
+    twins = [net_of("geneformer", tmp_path / kind, genes, positions=kind) for kind in ("none", "learned")]
+    tokens = next(twins[0].token_chunks(cells)).take([0])
+    order = np.r_[0, np.arange(len(tokens.columns["ids"]) - 2, 0, -1), len(tokens.columns["ids"]) - 1]
+    vectors = [of_tokens(twin, tokens, slice(None)) for twin in twins]
+    turned = [of_tokens(twin, tokens, order) for twin in twins]
+    np.testing.assert_allclose(turned[0], vectors[0], atol=1e-6)
+    assert np.abs(turned[1] - vectors[1]).max() > 1e-4
+    names = [set(twin.net.state_dict()) for twin in twins]
+    assert names[1] - names[0] == {"positions.weight"}
+
+
+def test_without_values_only_the_set_of_genes_counts(genes, cells, tmp_path):
+    twins = [net_of("scgpt", tmp_path / kind, genes, values=kind) for kind in ("none", "continuous")]
+    tokens = next(twins[0].token_chunks(cells)).take([0])
+    vectors = [of_tokens(twin, tokens, slice(None)) for twin in twins]
+    changed = [of_tokens(twin, tokens, slice(None), values=tokens.columns["values"] + 1) for twin in twins]
+    assert np.array_equal(changed[0], vectors[0]) and not np.array_equal(changed[1], vectors[1])
+    assert not any(name.startswith("values.") for name in twins[0].net.state_dict())
+
+
+def of_tokens(twin, tokens, order, **columns):
+    given = {name: column[order] for name, column in {**tokens.columns, **columns}.items()}
+    with torch.inference_mode():
+        return twin.embed_batch(batch_of(replace(tokens, columns=given))).numpy()
+
+
+def test_the_context_of_a_draft_bounds_the_tokens_of_a_cell(genes, cells, tmp_path):
+    for family in ("geneformer", "langcell", "scgpt"):
+        draft(family, tmp_path / family, genes=genes, sizes=tiny(family, context=12))
+        assert next(model_of(f"{TWIN}{family}", tmp_path / family).token_chunks(cells)).lengths.max() == 12
+    assert next(model_of("scgpt", tmp_path / "scgpt", max_length=20).token_chunks(cells)).lengths.max() == 20
