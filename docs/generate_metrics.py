@@ -21,6 +21,7 @@ FAMILIES = {
     "annotation": "Probes",
     "batches": "Batches",
     "conservation": "Conservation",
+    "reconstruction": "Reconstruction",
 }
 
 

@@ -5,6 +5,7 @@ METHODS: dict[str, str] = {
     "hvg": "scrutiny.methods.linear:Hvg",
     "hvg_pca": "scrutiny.methods.linear:HvgPca",
     "pca": "scrutiny.methods.linear:ScaledPca",
+    "gene_mean": "scrutiny.methods.means:GeneMean",
     "harmony": "scrutiny.methods.integration:Harmony",
     "scanorama": "scrutiny.methods.integration:Scanorama",
     "combat": "scrutiny.methods.integration:Combat",
@@ -39,6 +40,8 @@ METHODS: dict[str, str] = {
     "control/label_oracle": "scrutiny.methods.controls:LabelOracle",
     "control/batch_only": "scrutiny.methods.controls:BatchOnly",
     "control/no_integration": "scrutiny.methods.controls:NoIntegration",
+    "control/overall_mean": "scrutiny.methods.means:OverallMean",
+    "control/another_cell": "scrutiny.methods.means:AnotherCell",
 }
 
 TASKS: dict[str, str] = {
@@ -46,6 +49,9 @@ TASKS: dict[str, str] = {
     "integration": "scrutiny.tasks.cells:Integration",
     "batch_mixing": "scrutiny.tasks.cells:BatchMixing",
     "label_transfer": "scrutiny.tasks.transfer:LabelTransfer",
+    "reconstruction": "scrutiny.tasks.reconstruction:Reconstruction",
+    "reconstruction_masked_15": "scrutiny.tasks.reconstruction:Masked15",
+    "reconstruction_masked_50": "scrutiny.tasks.reconstruction:Masked50",
 }
 
 METRICS: dict[str, str] = {
@@ -84,6 +90,19 @@ METRICS: dict[str, str] = {
     "scib_bio": "scrutiny.metrics.overall:scib_bio",
     "scib_batch": "scrutiny.metrics.overall:scib_batch",
     "scib_total": "scrutiny.metrics.overall:scib_total",
+    "reconstruction_skill": "scrutiny.metrics.reconstruction:reconstruction_skill",
+    "reconstruction_skill_cell": "scrutiny.metrics.reconstruction:reconstruction_skill_cell",
+    "reconstruction_slope": "scrutiny.metrics.reconstruction:reconstruction_slope",
+    "reconstruction_variance_explained": "scrutiny.metrics.reconstruction:reconstruction_variance_explained",
+    "reconstruction_mse": "scrutiny.metrics.reconstruction:reconstruction_mse",
+    "reconstruction_mse_gene_mean": "scrutiny.metrics.reconstruction:reconstruction_mse_gene_mean",
+    "reconstruction_mse_mean": "scrutiny.metrics.reconstruction:reconstruction_mse_mean",
+    "reconstruction_mse_cell": "scrutiny.metrics.reconstruction:reconstruction_mse_cell",
+    "reconstruction_pearson": "scrutiny.metrics.reconstruction:reconstruction_pearson",
+    "reconstruction_pearson_mean": "scrutiny.metrics.reconstruction:reconstruction_pearson_mean",
+    "reconstruction_spearman": "scrutiny.metrics.reconstruction:reconstruction_spearman",
+    "expressed_auroc": "scrutiny.metrics.reconstruction:expressed_auroc",
+    "expressed_auroc_gene": "scrutiny.metrics.reconstruction:expressed_auroc_gene",
 }
 
 DERIVED: dict[str, str] = {
@@ -101,4 +120,7 @@ DERIVED: dict[str, str] = {
     "logreg_predictions": "scrutiny.metrics.probes:logreg_predictions",
     "bio_parts": "scrutiny.metrics.overall:bio_parts",
     "batch_parts": "scrutiny.metrics.overall:batch_parts",
+    "counted_entries": "scrutiny.metrics.predictions:counted_entries",
+    "cell_sums": "scrutiny.metrics.predictions:cell_sums",
+    "prediction_bins": "scrutiny.metrics.predictions:prediction_bins",
 }

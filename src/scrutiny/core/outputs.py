@@ -81,6 +81,8 @@ class GeneEmbedding:
 
 QUANTITIES = ("bin", "log count", "log-odds of being expressed", "rank")
 """What a `Reconstruction` may be of."""
+FROM_CELL = "from the cell embedding"
+"""Name of a further prediction that is made from the vector of the cell alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,7 @@ class Reconstruction:
         or median, the model's own. "log-odds of being expressed": ``true`` is 0 or 1. "rank": place of the gene among the ranked genes
         of its cell that the model is given, (place - 1/2) / number of genes, 0 to 1 from the first to the last.
     also
-        Name to other predictions (n_entries,) float32 of the same entries, such as "from the cell embedding".
+        Name to other predictions (n_entries,) float32 of the same entries, such as `FROM_CELL`.
     weight
         (n_entries,) float32, for how many entries of its cell each one stands: zeros may be a sample of all. None: for itself.
     """

@@ -197,14 +197,17 @@ class ScgptNet(nn.Module):
             return self.embed_tokens(batch)[batch.start]
         return self.layers[n_layers - 1].first(self(batch, n_layers - 1), batch)
 
-    def predict_in_context(self, batch: Batch) -> Tensor:
-        """Expression value of each token by its own last hidden state: (N,)."""
-        return self.context_head(self._beside_batch(self(batch))).squeeze(1)
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression value of the gene of each token, (N, 2): by its own last hidden state, and by the vector of its cell.
 
-    def predict_from_cell(self, batch: Batch) -> Tensor:
-        """Expression value of the gene of each token by the vector of its cell: (N,). Only where the checkpoint has this head."""
-        cells = self._beside_batch(self.first(batch, len(self.layers)))  # (B, D), or (B, 2 D) beside the batch
-        return self.cell_head(cells, self.embed_genes(batch.columns["ids"]), batch.cell)
+        (N, 1) where the checkpoint has no head for the latter.
+        """
+        x = self(batch)
+        in_context = self.context_head(self._beside_batch(x))
+        if self.cell_head is None:
+            return in_context
+        from_cell = self.cell_head(self._beside_batch(x[batch.start]), self.embed_genes(batch.columns["ids"]), batch.cell)
+        return torch.cat([in_context.float(), from_cell.float()[:, None]], dim=1)
 
     def _beside_batch(self, x: Tensor) -> Tensor:
         """(n, D) -> (n, 2 D) where the heads also read the batch."""

@@ -13,6 +13,7 @@ from scgpt_reference import Reference, args_of, official_tensors, random_referen
 
 from scrutiny.core.dataset import Dataset, from_arrays
 from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.outputs import FROM_CELL
 from scrutiny.data.prepare import log_normalise
 from scrutiny.data.read import read
 from scrutiny.methods.foundation.bins import binned, edges
@@ -102,8 +103,8 @@ def test_heads_are_those_of_the_reference(folder, expected, cells):
     values = expected["head_values_masked"][real].astype(np.float32)
     assert (values[expected["head_mask"][real]] == -1).all()
     batch = batch_of(Tokens(real.sum(axis=1), {"ids": expected["head_genes"][real].astype(np.int64), "values": values}))
-    np.testing.assert_allclose(net.predict_in_context(batch), expected["mlm_output"][real], atol=5e-5)
-    np.testing.assert_allclose(net.predict_from_cell(batch), expected["mvc_output"][real], atol=5e-5)
+    for column, output in enumerate(("mlm_output", "mvc_output")):
+        np.testing.assert_allclose(net.predict(batch)[:, column], expected[output][real], atol=5e-5)
     np.testing.assert_allclose(net.first(batch, len(net.layers)), expected["head_cell_emb"], atol=5e-5)
 
 
@@ -247,8 +248,7 @@ def test_reconstruction_is_what_the_heads_say_of_masked_bins(tmp_path, counts):
     tokens = all_tokens(method, counts)
     id_of = np.array([words[gene] for gene in method.reconstruct(counts).gene_ids])
     for hide in (0.0, 0.25):
-        found = {head: method.reconstruct(counts, hide=hide, head=head) for head in ("context", "cell")}
-        one = found["context"]
+        one = method.reconstruct(counts, hide=hide)
         assert one.quantity == "bin"
         assert one.hidden.sum() == sum(round(hide * (n - 1)) for n in tokens.lengths)
         for cell in range(counts.n_cells):
@@ -258,9 +258,7 @@ def test_reconstruction_is_what_the_heads_say_of_masked_bins(tmp_path, counts):
             values = np.where(np.r_[False, one.hidden[mine]], np.float32(-1), tokens.of(cell, "values"))
             said = reference((torch.from_numpy(tokens.of(cell)), torch.from_numpy(values)))
             np.testing.assert_allclose(one.predicted[mine], said.context[1:], atol=5e-5)
-            np.testing.assert_allclose(found["cell"].predicted[mine], said.from_cell[1:], atol=5e-5)
-    with pytest.raises(InputError, match="head"):
-        method.reconstruct(counts, head="mvc")
+            np.testing.assert_allclose(one.also[FROM_CELL][mine], said.from_cell[1:], atol=5e-5)
 
 
 def test_a_model_fine_tuned_on_batches_must_be_told_one(tmp_path, counts):
@@ -275,7 +273,7 @@ def test_a_model_fine_tuned_on_batches_must_be_told_one(tmp_path, counts):
     cells = by_reference(reference, all_tokens(method, counts), 2)
     np.testing.assert_allclose(method.embed(counts).values, torch.stack([cell.hidden[0] for cell in cells]), atol=2e-5)
     said = torch.cat([cell.from_cell[1:] for cell in cells])
-    np.testing.assert_allclose(method.reconstruct(counts, head="cell").predicted, said, atol=5e-5)
+    np.testing.assert_allclose(method.reconstruct(counts).also[FROM_CELL], said, atol=5e-5)
 
 
 def test_without_the_head_that_predicts_from_the_cell(tmp_path, counts):
@@ -284,9 +282,8 @@ def test_without_the_head_that_predicts_from_the_cell(tmp_path, counts):
     tensors = torch.load(f"{path}/best_model.pt", weights_only=True)
     torch.save({name: tensor for name, tensor in tensors.items() if not name.startswith("mvc_decoder")}, f"{path}/best_model.pt")
     method = Scgpt(path, device="cpu")
-    assert np.isfinite(method.reconstruct(counts).predicted).all()
-    with pytest.raises(NotApplicable, match="mvc_decoder"):
-        method.reconstruct(counts, head="cell")
+    found = method.reconstruct(counts)
+    assert np.isfinite(found.predicted).all() and not found.also
 
 
 @pytest.mark.parametrize("words", [{"<pad>": 0, "A": 2}, {"<pad>": 0, "A": "1"}, {"<pad>": 0, "A": 0}, {"<pad>": [0]}])

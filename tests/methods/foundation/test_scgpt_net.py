@@ -52,7 +52,7 @@ def ours(reference: Reference, tensors: dict[str, torch.Tensor], domain: int = 0
 
 def everything(net: ScgptNet, batch: Batch) -> torch.Tensor:
     """(N, D + 2) hidden states and both heads."""
-    return torch.cat([net(batch), net.predict_in_context(batch)[:, None], net.predict_from_cell(batch)[:, None]], dim=1)
+    return torch.cat([net(batch), net.predict(batch)], dim=1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

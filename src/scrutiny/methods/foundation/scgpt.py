@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
-from scrutiny.core.outputs import GeneEmbedding, Reconstruction
+from scrutiny.core.outputs import FROM_CELL, GeneEmbedding, Reconstruction
 from scrutiny.data.prepare import log_normalise
 from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import device_of
 from scrutiny.nets.layers import cell_mean
 from scrutiny.nets.scgpt import SCGPT_NAMES, ScgptConfig, ScgptNet
-from scrutiny.nets.tokens import Batch, Tokens
+from scrutiny.nets.tokens import Batch, Tokens, joined
 from scrutiny.nets.weights import read_tensors
 
 from .bins import binned
@@ -34,7 +34,6 @@ from .scgpt_draws import CellDraws, OfficialStream, OwnDraws
 
 Pooling = Literal["cls", "mean", "weighted"]
 Binning = Literal["both", "one"]
-Head = Literal["context", "cell"]
 
 SPECIAL = ("<pad>", "<cls>", "<eoc>")
 """Appended to a vocabulary that lacks them, in this order."""
@@ -207,31 +206,26 @@ class Scgpt(Foundation):
         ids = torch.from_numpy(self.files.tokens[matched.words]).to(device_of(self.device))
         return GeneEmbedding(self.net.embed_genes(ids).cpu().numpy(), matched.gene_ids)
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0, head: Head = "context") -> Reconstruction:
-        """Predicted bins of the expressed genes that the model is given, at most ``max_length`` - 1 a cell.
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
+        """Bins of the expressed genes that the model is given, at most ``max_length`` - 1 a cell, by the hidden state of their own tokens.
+
+        Where the checkpoint has a head for it, ``also`` holds what is predicted "from the cell embedding": from <cls> alone.
 
         Parameters
         ----------
         hide
             Share of these genes whose values are masked, as in pretraining.
-        head
-            "context": by the hidden state of the gene's own token; "cell": by the vector of the cell alone.
-
-        Raises
-        ------
-        NotApplicable
-            If the checkpoint has no head that predicts from the cell.
         """
-        predict = self._predictor(head)
-        tokens = _joined(list(self.token_chunks(query)))
+        _check_domain(self.domain, self.files.config.n_known_batches)
+        tokens = joined(self.token_chunks(query))
         bins, is_gene = tokens.columns["values"], np.ones(int(tokens.lengths.sum()), dtype=bool)
         is_gene[tokens.offsets[:-1]] = False
         masked = np.zeros(len(bins), dtype=bool)
         masked[is_gene] = hidden(tokens.lengths - 1, hide, seed=self.seed, cell_ids=query.cell_ids)
         values = np.where(masked, np.float32(self.files.config.mask_value), bins)
-        predicted = np.empty(len(bins), dtype=np.float32)
-        for rows, part in self.runner()([replace(tokens, columns={**tokens.columns, "values": values})], predict):
-            predicted[np.concatenate([np.arange(*tokens.offsets[row : row + 2]) for row in rows])] = part
+        predicted = np.empty((len(bins), 2 if self.files.config.cell_head else 1), dtype=np.float32)
+        for rows, part in self.runner()([replace(tokens, columns={**tokens.columns, "values": values})], self.net.predict):
+            predicted[tokens.places(rows)] = part
         matched = self.match(query)
         column = np.empty(self.files.config.n_words, dtype=np.int64)
         column[self.files.tokens[matched.words]] = np.arange(len(matched.words))
@@ -240,23 +234,12 @@ class Scgpt(Foundation):
             matched.gene_ids,
             rows=np.repeat(np.arange(tokens.n_cells), tokens.lengths - 1),
             columns=column[tokens.columns["ids"][is_gene]],
-            predicted=predicted[is_gene],
+            predicted=predicted[is_gene, 0],
             true=bins[is_gene],
             hidden=masked[is_gene],
             quantity="bin",
+            also={FROM_CELL: predicted[is_gene, 1]} if self.files.config.cell_head else {},
         )
-
-    def _predictor(self, head: Head) -> Callable[[Batch], Tensor]:
-        """What gives the values (N,) of the tokens of a batch."""
-        if head not in ("context", "cell"):
-            raise InputError(f"head is '{head}'; expected context or cell")
-        config: ScgptConfig = self.files.config
-        _check_domain(self.domain, config.n_known_batches)
-        if head == "context":
-            return self.net.predict_in_context
-        if not config.cell_head:
-            raise NotApplicable("this checkpoint cannot predict from the vector of a cell: it has no mvc_decoder; take head='context'")
-        return self.net.predict_from_cell
 
 
 class UntrainedScgpt(Untrained, Scgpt):
@@ -307,12 +290,6 @@ def _with_cls(genes: list[NDArray[np.int64]], values: list[NDArray[np.float32]],
     starts = np.cumsum(lengths) - lengths
     ids, bins = np.insert(np.concatenate(genes), starts, cls), np.insert(np.concatenate(values), starts, value)
     return Tokens(lengths + 1, {"ids": ids, "values": bins})
-
-
-def _joined(chunks: list[Tokens]) -> Tokens:
-    """All cells of several chunks."""
-    columns = {name: np.concatenate([tokens.columns[name] for tokens in chunks]) for name in ("ids", "values")}
-    return Tokens(np.concatenate([tokens.lengths for tokens in chunks]), columns)
 
 
 def _weighted_sum(hidden_states: Tensor, batch: Batch) -> Tensor:

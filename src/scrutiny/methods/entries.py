@@ -1,0 +1,145 @@
+"""Which genes of which cells are asked of a method that has an answer for all of them: those expressed, and as many others.
+
+Most genes of a cell are not expressed. Of these a sample is drawn, the same for every method, and each of it stands for several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from scrutiny.core.errors import InputError
+from scrutiny.core.outputs import Reconstruction
+from scrutiny.data.draws import cell_generator
+
+from .foundation.draws import hidden
+
+Zeros = Literal["drawn", "all"]
+"""Which of the genes that a cell does not express are asked: as many as it expresses, or all."""
+OF_ZEROS, OF_HIDDEN_ZEROS = 2**32, 2**33
+"""Added to seeds, so that these draws have nothing to do with those of a method."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Genes of cells, sorted by cell and gene.
+
+    Attributes
+    ----------
+    lengths
+        (n_cells,) int64 entries of each cell.
+    columns
+        (n_entries,) int32 gene of each entry.
+    expressed, hidden
+        (n_entries,) bool.
+    weight
+        (n_entries,) float32 how many genes of the cell each stands for.
+    """
+
+    lengths: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    expressed: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """(n_cells + 1,) where each cell begins, and the end."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def hidden_expressed(self) -> NDArray[np.bool_]:
+        """(n_expressed,) which of the expressed genes, cell after cell, are hidden."""
+        return self.hidden[self.expressed]
+
+    def spread(self, expressed: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Values (n_entries,) from those of the expressed genes (n_expressed,); the others are 0."""
+        values = np.zeros(len(self.columns), np.float32)
+        values[self.expressed] = expressed
+        return values
+
+    def pick(self, out: NDArray[np.float32], rows: Iterable[int], dense: NDArray[np.floating]) -> None:
+        """Put into ``out`` (n_entries,) what ``dense`` (n, n_genes) has for the entries of these cells."""
+        for row, values in zip(rows, dense, strict=True):
+            part = slice(self.ends[row], self.ends[row + 1])
+            out[part] = values[self.columns[part]]
+
+    def reconstruction(
+        self,
+        cell_ids: NDArray[np.str_],
+        gene_ids: NDArray[np.str_],
+        *,
+        predicted: NDArray[np.float32],
+        true: NDArray[np.float32],
+        quantity: str,
+    ) -> Reconstruction:
+        """The output, from arrays (n_entries,)."""
+        rows = np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
+        return Reconstruction(cell_ids, gene_ids, rows, self.columns, predicted, true, self.hidden, quantity, weight=self.weight)
+
+
+def entries_of(
+    chunks: Iterable[sparse.csr_matrix],
+    cell_ids: NDArray[np.str_],
+    *,
+    hide: float,
+    seed: int,
+    zeros: Zeros = "drawn",
+) -> Entries:
+    """The entries of all cells.
+
+    Parameters
+    ----------
+    chunks
+        Rows of all cells in order, (n, n_genes) CSR with sorted columns; what is stored is expressed.
+    hide
+        Share of the expressed genes of each cell, and of the others that are asked, to be hidden; drawn by (seed, cell id).
+    zeros
+        "drawn": of the genes that a cell does not express as many as it expresses, drawn by cell id alone.
+    """
+    if zeros not in ("drawn", "all"):
+        raise InputError(f"zeros is '{zeros}'; expected drawn or all")
+    cells: list[_Cell] = []
+    for chunk in chunks:
+        ids = cell_ids[len(cells) : len(cells) + chunk.shape[0]]
+        lengths = np.diff(chunk.indptr).astype(np.int64)
+        gone = np.split(hidden(lengths, hide, seed=seed, cell_ids=ids), np.cumsum(lengths)[:-1]) if len(ids) else []
+        for row, cell_id in enumerate(ids):
+            own = chunk.indices[chunk.indptr[row] : chunk.indptr[row + 1]]
+            cells.append(_cell(own, gone[row], chunk.shape[1], cell_id, hide=hide, seed=seed, zeros=zeros))
+    return Entries(
+        np.array([len(cell.columns) for cell in cells], dtype=np.int64),
+        *(np.concatenate([getattr(cell, name) for cell in cells]) for name in ("columns", "expressed", "hidden", "weight")),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """The entries of one cell."""
+
+    columns: NDArray[np.int32]
+    expressed: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+
+def _cell(
+    own: NDArray[np.integer], gone: NDArray[np.bool_], n_genes: int, cell_id: str, *, hide: float, seed: int, zeros: Zeros
+) -> _Cell:
+    others = np.setdiff1d(np.arange(n_genes), own, assume_unique=True)
+    n = len(others) if zeros == "all" else min(len(own), len(others))
+    if n < len(others):
+        drawn = np.sort(cell_generator(OF_ZEROS, cell_id).choice(others, n, replace=False))
+    else:
+        drawn = others
+    gone_too = cell_generator(OF_HIDDEN_ZEROS + seed, cell_id).permutation(n) < round(hide * n)
+    columns = np.concatenate([own, drawn])
+    order = np.argsort(columns, kind="stable")
+    weight = np.repeat([1.0, len(others) / max(n, 1)], [len(own), n])
+    parts = (columns.astype(np.int32), np.arange(len(columns)) < len(own), np.concatenate([gone, gone_too]), weight.astype(np.float32))
+    return _Cell(*(part[order] for part in parts))
