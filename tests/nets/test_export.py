@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from safetensors import safe_open  # noqa: E402
 from test_all_nets import every_folder, made  # noqa: E402
 
-from scrutiny.core.errors import InputError  # noqa: E402
+from scrutiny.core.errors import InputError, StoreError  # noqa: E402
 from scrutiny.nets.bert import BERT_NAMES, LANGCELL_NAMES, Bert, BertConfig, CellBert  # noqa: E402
 from scrutiny.nets.export import official, write_checkpoint, write_weights  # noqa: E402
 from scrutiny.nets.initial import randomise  # noqa: E402
@@ -110,7 +110,7 @@ def test_nested_content_comes_back_and_flat_content_is_an_ordinary_file(tmp_path
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(StoreError, match="cannot write"):
         write_checkpoint({"a": torch.ones(2)}, tmp_path / "file" / "model.safetensors")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from scrutiny.core.atomic import write_atomic
 from scrutiny.core.errors import InputError
 
 from .dictionaries import to_json
@@ -66,13 +64,16 @@ def write_checkpoint(content: Mapping[str, Any], path: Path, *, dtype: torch.dty
     Raises
     ------
     InputError
-        If a tensor is not finite in this type, or the file cannot be written.
+        If a tensor is not finite in this type.
+    StoreError
+        If the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     nested = to_json(dict(content), tensors)
     stored = {name: _stored(name, tensor, dtype) for name, tensor in tensors.items()}
     flat = all(isinstance(value, Tensor) for value in content.values()) and bool(content)
-    _save(stored, path, {"format": "pt"} if flat else {"format": "pt", TREE: nested})
+    content_of_file = save(stored, {"format": "pt"} if flat else {"format": "pt", TREE: nested})
+    write_atomic(path, lambda file: file.write(content_of_file))
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -82,24 +83,6 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if real and not torch.isfinite(copied).all():
         raise InputError(f"{name} has values that are not finite as {dtype}; weights like that are not written")
     return copied
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.touch()
-            usual = part.stat().st_mode
-            save_file(tensors, part, metadata)
-            part.chmod(usual)  # safetensors makes files that nobody else may read
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be written: {error}; is there space, and may you write there?") from error
 
 
 # Names -------------------------------------------------------------------------------------------------------------------------

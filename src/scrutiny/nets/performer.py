@@ -93,6 +93,11 @@ def _logs(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     return x @ w.T, x.square().sum(-1, keepdim=True) / (2 * math.sqrt(x.shape[-1]))
 
 
+def n_features_of(d_head: int) -> int:
+    """Random features of a head of width E in the published models: E ln E."""
+    return int(d_head * math.log(d_head))
+
+
 def _tokens_at_once(n_features: int, device: torch.device) -> int:
     n_threads = torch.get_num_threads() if device.type == "cpu" else 1
     return max(1, n_threads * FEATURES_AT_ONCE[device.type] // n_features)

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,13 @@ from torch import Tensor, nn
 
 from scrutiny.core.errors import InputError
 
+from .dictionaries import read_dictionary
 from .performer import PerformerBlock, block_names
 from .tokens import Batch
 from .weights import NameMap
 
+LARGEST = 10_000_000
+"""No serious size exceeds it; making the modules for larger ones would not end."""
 LAYER = r"performer\.net\.layers\.(\d+)\.0\.fn\.fast_attention\.projection_matrix"
 
 
@@ -34,6 +38,18 @@ class ScBertConfig:
     n_heads: int
     head_width: int
     n_features: int
+
+    @classmethod
+    def from_json(cls, path: Path) -> ScBertConfig:
+        """Sizes as a draft of ours has them. Raises InputError if one is missing or none."""
+        fields = read_dictionary(path)
+        try:
+            config = cls(**fields)
+        except TypeError as error:
+            raise InputError(f"{path} lacks a size, or has one too many: {error}") from error
+        if odd := {name: size for name, size in fields.items() if type(size) is not int or not 0 < size <= LARGEST}:
+            raise InputError(f"{path} has {odd}; expected whole numbers from 1 to {LARGEST:,}")
+        return config
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], source: str) -> ScBertConfig:

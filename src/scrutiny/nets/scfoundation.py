@@ -6,7 +6,6 @@ Counts are read as real numbers: a soft choice among learned bins. The two last 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from scrutiny.core.errors import InputError
 
 from .layers import Block
-from .performer import PerformerBlock, block_names
+from .performer import PerformerBlock, block_names, n_features_of
 from .tokens import Batch
 from .weights import NameMap
 
@@ -65,8 +64,8 @@ class ScFoundationConfig:
 
     @property
     def n_features(self) -> int:
-        """Random features of the decoder: E ln E of a head's width E."""
-        return int(self.decoder_head_width * math.log(self.decoder_head_width))
+        """Random features of the decoder."""
+        return n_features_of(self.decoder_head_width)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], source: str) -> ScFoundationConfig:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from scrutiny.core.errors import InputError
 
+from .dictionaries import read_dictionary
 from .layers import Block
 from .tokens import Batch
 from .weights import NameMap
@@ -25,6 +27,10 @@ from .weights import NameMap
 TABLE = "pe_embedding.weight"
 """Official name of the table of token vectors: protein embeddings by ESM2, and a random vector a chromosome."""
 PAD = 0
+SAMPLE = 1024
+"""Genes that the published models draw for a cell, with replacement."""
+LARGEST = 10_000_000
+"""No serious size exceeds it; making the modules for larger ones would not end."""
 PAIRS = 8192
 """Cells x genes that the expression head takes at a time."""
 PUBLISHED_WIDTH, PUBLISHED_HEADS, OTHER_HEADS = 1280, 20, 4
@@ -32,7 +38,7 @@ PUBLISHED_WIDTH, PUBLISHED_HEADS, OTHER_HEADS = 1280, 20, 4
 
 @dataclass(frozen=True)
 class UceConfig:
-    """Sizes. ``decoder`` and ``binary`` are the widths of the two heads, input and output included."""
+    """Sizes. ``decoder`` and ``binary`` are the widths of the two heads, input and output included; ``sample``: genes drawn for a cell."""
 
     token_dim: int
     d_model: int
@@ -42,6 +48,23 @@ class UceConfig:
     longest: int
     decoder: tuple[int, ...]
     binary: tuple[int, ...]
+    sample: int = SAMPLE
+
+    @classmethod
+    def from_json(cls, path: Path) -> UceConfig:
+        """Sizes as a draft of ours has them. Raises InputError if one is missing or odd, or the heads do not divide the width."""
+        fields = read_dictionary(path)
+        told = {name: tuple(size) if isinstance(size, list) else size for name, size in fields.items()}
+        try:
+            config = cls(**told)
+        except TypeError as error:
+            raise InputError(f"{path} lacks a size, or has one too many: {error}") from error
+        sizes = {name: size if isinstance(size, tuple) else (size,) for name, size in told.items()}
+        if odd := {name: size for name, size in sizes.items() if not all(type(n) is int and 0 < n <= LARGEST for n in size)}:
+            raise InputError(f"{path} has {odd}; expected whole numbers from 1 to {LARGEST:,}")
+        if config.d_model % config.n_heads:
+            raise InputError(f"{path} is {config.d_model} wide, which {config.n_heads} heads do not divide")
+        return config
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], n_heads: int | None, source: str) -> UceConfig:

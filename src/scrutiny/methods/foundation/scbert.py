@@ -34,6 +34,8 @@ WEIGHTS = ("panglao_pretrain.pth", "*_best.pth")
 """The pretrained model, and what the official code saves after fine-tuning."""
 GENE_ORDER = ("panglao_10000.h5ad", "panglao_10000.json", "panglao_10000.txt")
 """The official file, of which only the names of the genes are read; or the names alone, as a list or one a line."""
+SIZES = "sizes.json"
+"""Of a model of ours; of a published one the tensors tell them."""
 Pooling = Literal["mean", "sum", "max", "last"]
 
 
@@ -106,7 +108,8 @@ class ScBert(Foundation):
         self.cells_per_batch = cells_per_batch if self.coupled else None
 
     def read(self, folder: Folder) -> ScBertFiles:
-        config = ScBertConfig.from_tensors(self.tensors(folder), str(folder.path))
+        sizes = folder.find(SIZES)
+        config = ScBertConfig.from_json(sizes) if sizes else ScBertConfig.from_tensors(self.tensors(folder), str(folder.path))
         if not -config.depth <= self.layer <= 0:
             raise InputError(f"layer is {self.layer}; expected 0 (last), -1 (second to last) and so on to {-config.depth}")
         path = folder.file(*GENE_ORDER)

@@ -39,6 +39,8 @@ from .model import CELLS_PER_CHUNK, Foundation, Untrained, untrained_card
 PER_CELL = 10_000
 GENE_LIST = "OS_scRNA_gene_index.19264.tsv"
 """Stands beside the checkpoint or, as in the official repository, up to two folders above."""
+ALL = "all"
+"""Stands in the place of the three sets of weights where a model, trained by scrutiny, has one for all outputs."""
 Key = Literal["auto", "cell", "gene", "rde"]
 Pooling = Literal["all", "max"]
 Input = Literal["single", "bulk"]
@@ -154,7 +156,7 @@ class ScFoundation(Foundation):
         """``config`` and ``state_dict`` of one of the three sets of weights."""
         path = folder.file("models.ckpt")
         found, key = read_checkpoint(path), "cell" if self.key == "auto" else self.key
-        entry = found.get(key)
+        entry = found.get(key, found.get(ALL))
         if not isinstance(entry, Mapping) or not {"config", "state_dict"} <= entry.keys():
             raise InputError(f"{path} has no '{key}' with config and state_dict; it has {sorted(map(str, found))[:5]}")
         return entry
@@ -206,7 +208,7 @@ class ScFoundation(Foundation):
     @cached_property
     def of_genes(self) -> Self:
         """The same model with the weights for gene outputs."""
-        if self.key != "auto":
+        if self.key != "auto" or ALL in read_checkpoint(self.folder.file("models.ckpt")):
             return self
         other = copy.copy(self)
         other.key = "gene"

@@ -22,19 +22,21 @@ from scrutiny.nets.dictionaries import read_dictionary, read_plain
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.layers import cell_mean
 from scrutiny.nets.tokens import Batch, Tokens
-from scrutiny.nets.uce import TABLE, UCE_NAMES, UceConfig, UceNet
+from scrutiny.nets.uce import SAMPLE, TABLE, UCE_NAMES, UceConfig, UceNet
 from scrutiny.nets.weights import read_checkpoint, read_tensors
 
 from .draws import hidden
 from .every_gene import reconstruction_of_every_gene, without
 from .genes import Counts, Matched, Vocabulary
 from .model import CELLS_PER_CHUNK, SEEDS, Foundation, Untrained, untrained_card
-from .uce_sentences import SAMPLE, OfficialStream, OwnDraws, Species, sentences
+from .uce_sentences import OfficialStream, OwnDraws, Species, sentences
 
 Pooling = Literal["cls", "mean"]
 
 OFFICIAL_ROWS, OFFICIAL_OFFSET = 145_469, 143_574
 """Of the published table of tokens: all rows, and those before the chromosomes."""
+SIZES = "sizes.json"
+"""Of a model of ours; of a published one the tensors tell them."""
 GENES_PER_BATCH = 4_096
 NOT_ALL_TOKENS = "[!a]*.torch"
 """The file of weights: not ``all_tokens.torch``, which may lie beside it."""
@@ -81,7 +83,8 @@ class Uce(Foundation):
     weights
         Name of the file of weights, where a folder has that of the small and that of the large model.
     n_heads
-        Attention heads, which no file tells: by default 20, as in both published models, or 4 where the net is not as wide as they are.
+        Attention heads, which no official file tells: by default 20, as in both published models, or 4 where the net is not as wide as
+        they are.
     batch_size
         Cells of a batch with ``compat="official"``, where the cells of a batch depend on each other.
     general
@@ -151,10 +154,11 @@ class Uce(Foundation):
         tensors = read_tensors(path)
         if TABLE not in tensors:
             raise InputError(f"{path} has no tensor '{TABLE}'; it has {sorted(tensors)[:5]}")
-        config = UceConfig.from_tensors(tensors, self.n_heads, str(path))
+        sizes = folder.find(SIZES)
+        config = UceConfig.from_json(sizes) if sizes else UceConfig.from_tensors(tensors, self.n_heads, str(path))
         if self.layer is not None and not -config.n_layers <= self.layer <= 0:
             raise InputError(f"layer is {self.layer}; expected 0 (last), -1 (second to last) and so on to {-config.n_layers}")
-        places = _places(folder.file("species_chrom.csv"))
+        places = gene_places(folder.file("species_chrom.csv"))
         n_chromosomes = len(places["chromosome"].cat.categories)
         table = _table(tensors[TABLE], folder, n_chromosomes)
         first = OFFICIAL_OFFSET if len(table) == OFFICIAL_ROWS else len(table) - n_chromosomes
@@ -190,12 +194,12 @@ class Uce(Foundation):
             yield self.tokens(counts, matched, ids[counts.start : counts.stop], stream)
 
     def _stream(self) -> OfficialStream | None:
-        return OfficialStream(self.seed) if self.compat == "official" else None
+        return OfficialStream(self.seed, self.files.config.sample) if self.compat == "official" else None
 
     def tokens(self, counts: Counts, matched: Matched, cell_ids: NDArray[np.str_], stream: OfficialStream | None = None) -> Tokens:
         """Sentences of some cells; draws are taken from ``stream`` if there is one, else they belong to each cell."""
         genes = self.files.species[matched.organism].take(matched.words)
-        draws = [stream or OwnDraws(self.seed, cell_id) for cell_id in cell_ids]
+        draws = [stream or OwnDraws(self.seed, cell_id, self.files.config.sample) for cell_id in cell_ids]
         return sentences(counts.known, genes, draws, self.files.config.longest)
 
     def embed_batch(self, batch: Batch) -> Tensor:
@@ -260,7 +264,7 @@ class UntrainedUce(Untrained, Uce):
     card = untrained_card(Uce.card)
 
 
-def _places(path: Path) -> pd.DataFrame:
+def gene_places(path: Path) -> pd.DataFrame:
     """Where every gene of every species lies: species, gene_symbol in upper case, chromosome (category), start.
 
     Chromosomes are counted over all species, in the alphabetical order of "<species>_<chromosome>", as in the official code.
@@ -291,15 +295,19 @@ def _table(trained_with: Tensor, folder: Folder, n_chromosomes: int) -> Tensor:
 
 def _protein_names(folder: Folder, species: str) -> list[str] | None:
     """Gene symbols in upper case in the order of the tokens; None where the folder has none of this species."""
-    stem = GENOMES.get(species, species)
-    file = f"{stem}.*gene_symbol_to_embedding_ESM2.pt"
-    path = folder.find(f"{species}_protein_embedding_keys.json", f"protein_embeddings/{file}", file)
+    path = folder.find(f"{species}_protein_embedding_keys.json") or protein_file(folder, species)
     if path is None:
         return None
     found = read_plain(path) if path.name.endswith("keys.json") else list(read_checkpoint(path))
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise InputError(f"{path} should name the genes of {species} that have a protein embedding")
     return list(dict.fromkeys(name.upper() for name in found))
+
+
+def protein_file(folder: Folder, species: str) -> Path | None:
+    """The file with the protein embeddings of a species, as its name begins with the official name of the genome."""
+    file = f"{GENOMES.get(species, species)}.*gene_symbol_to_embedding_ESM2.pt"
+    return folder.find(f"protein_embeddings/{file}", file)
 
 
 def _species(name: str, proteins: list[str], offset: int, places: pd.DataFrame, first: int) -> Species:

@@ -18,8 +18,6 @@ from .genes import Vocabulary
 
 CLOSE, CLS = 2, 3
 """Tokens: the end of a chromosome, the start of a sentence."""
-SAMPLE = 1024
-"""Genes drawn for a cell, with replacement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ class Draws(Protocol):
     """The draws of one cell, asked for in this order."""
 
     def sample(self, columns: NDArray[np.int64], counts: NDArray[np.float32], n_columns: int) -> NDArray[np.int64]:
-        """(`SAMPLE`,) of the columns, each draw by ln(1 + count)."""
+        """So many of the columns as the model is shown, each drawn by ln(1 + count), with replacement."""
         ...
 
     def shuffled(self, chromosomes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -61,15 +59,15 @@ class Draws(Protocol):
 class OwnDraws:
     """Draws that depend on (seed, cell id) alone."""
 
-    def __init__(self, seed: int, cell_id: str) -> None:
-        self.seed, self.cell_id = seed, cell_id
+    def __init__(self, seed: int, cell_id: str, n: int) -> None:
+        self.seed, self.cell_id, self.n = seed, cell_id, n
 
     @cached_property
     def _generator(self) -> np.random.Generator:
         return cell_generator(self.seed, self.cell_id)
 
     def sample(self, columns: NDArray[np.int64], counts: NDArray[np.float32], n_columns: int) -> NDArray[np.int64]:
-        return columns[self._generator.choice(len(columns), SAMPLE, p=chances(counts))]
+        return columns[self._generator.choice(len(columns), self.n, p=chances(counts))]
 
     def shuffled(self, chromosomes: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._generator.permutation(chromosomes)
@@ -78,11 +76,11 @@ class OwnDraws:
 class OfficialStream:
     """The draws of all cells of a file in its order, as the official code makes them after numpy's global generator was seeded."""
 
-    def __init__(self, seed: int) -> None:
-        self._state = np.random.RandomState(seed)
+    def __init__(self, seed: int, n: int) -> None:
+        self._state, self.n = np.random.RandomState(seed), n
 
     def sample(self, columns: NDArray[np.int64], counts: NDArray[np.float32], n_columns: int) -> NDArray[np.int64]:
-        return self._state.choice(n_columns, SAMPLE, p=official_chances(columns, counts, n_columns))
+        return self._state.choice(n_columns, self.n, p=official_chances(columns, counts, n_columns))
 
     def shuffled(self, chromosomes: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._state.permutation(chromosomes)

@@ -5,7 +5,6 @@ The untrained twin of the family runs on a draft; once weights are saved in it, 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -22,19 +21,33 @@ from scrutiny.methods.foundation.model import Published
 from scrutiny.nets.export import official, write_checkpoint
 from scrutiny.nets.weights import build
 
+from .cellplm import CELLPLM
+from .genecompass import GENECOMPASS
 from .layout import Draft, Layout, Size
+from .nicheformer import NICHEFORMER
 from .ranks import GENEFORMER, LANGCELL
+from .scbert import SCBERT
+from .scfoundation import SCFOUNDATION
 from .scgpt import SCGPT
+from .scimilarity import SCIMILARITY
+from .uce import UCE
 
 LAYOUTS: Mapping[str, Layout] = {
-    "geneformer": GENEFORMER,
-    "langcell": LANGCELL,
     "scgpt": SCGPT,
+    "geneformer": GENEFORMER,
+    "scfoundation": SCFOUNDATION,
+    "uce": UCE,
+    "scimilarity": SCIMILARITY,
+    "nicheformer": NICHEFORMER,
+    "scbert": SCBERT,
+    "cellplm": CELLPLM,
+    "langcell": LANGCELL,
+    "genecompass": GENECOMPASS,
 }
 
 
 def draft(family: str, folder: str | Path, *, genes: pd.DataFrame, sizes: Mapping[str, Size] | None = None) -> None:
-    """Write a draft of a family, and read it as its untrained twin does.
+    """Write a draft of a family: all of it, once its untrained twin could read it, or nothing.
 
     Parameters
     ----------
@@ -57,18 +70,26 @@ def draft(family: str, folder: str | Path, *, genes: pd.DataFrame, sizes: Mappin
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already; name a new folder, or an empty one")
     layout = LAYOUTS[family]
-    made = Draft(folder, genes, layout.complete(family, sizes or {}))
-    folder.mkdir(parents=True, exist_ok=True)
+    complete = layout.complete(family, sizes or {})
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
+    part.mkdir(parents=True)
+    made = Draft(part, genes, complete)
     try:
         layout.write(made)
-        twin = METHODS.get(f"{TWIN}{family}")(str(folder), device="cpu")
-        twin.files  # noqa: B018 - read here, since within `build` tensors have no storage
-        build(twin.make_net)
+        _check(family, part)
         record = {"draft": True, "family": family, "sizes": made.sizes, "notes": made.notes, "made_by": f"scrutiny {version('scrutiny')}"}
-        (folder / RECORD).write_text(json.dumps(record, indent=1), "utf-8")
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+        made.write_json(RECORD, record)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check(family: str, folder: Path) -> None:
+    """That the untrained twin runs on it, as far as its files tell."""
+    twin = METHODS.get(f"{TWIN}{family}")(str(folder), device="cpu")
+    twin.files  # noqa: B018 - read here, since within `build` tensors have no storage
+    build(twin.make_net)
 
 
 def save(model: Published, *, dtype: torch.dtype = torch.float32) -> None:
@@ -79,7 +100,9 @@ def save(model: Published, *, dtype: torch.dtype = torch.float32) -> None:
     Raises
     ------
     InputError
-        If a weight is not finite, or a file cannot be written.
+        If a weight is not finite.
+    StoreError
+        If a file cannot be written.
     """
     tensors = official(model.net.state_dict(), model.names)
     family = model.card.twin_of or model.card.name

@@ -17,6 +17,7 @@ from torch import Tensor
 from scrutiny.core.errors import InputError
 
 Size = int | float | str | bool
+Sizes = Mapping[str, Size | tuple[str, ...]]
 COMMON: Mapping[str, int] = {"width": 128, "layers": 4, "heads": 4, "feed_forward": 512, "context": 512}
 """Sizes that most families have, and what they are by default. ``context``: tokens of a cell at most."""
 SHOWN = 3
@@ -49,8 +50,15 @@ class Draft:
     sizes: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
 
-    def genes(self, column: str, *, medians: bool = False) -> Genes:
+    def genes(self, column: str, *, medians: bool = False, folded: bool = False) -> Genes:
         """Genes that have a name of their own in a column of the table; it is noted how many have none and are left out.
+
+        Parameters
+        ----------
+        medians
+            Whether the family compares genes to them.
+        folded
+            Whether it takes names in upper case.
 
         Raises
         ------
@@ -58,6 +66,7 @@ class Draft:
             If the column, or a positive median of a gene, is missing, or no gene has a name.
         """
         names = self.column(column).fillna("").astype(str)
+        names = names.str.upper() if folded else names
         kept = (names != "") & ~names.duplicated()
         if not kept.any():
             raise InputError(f"no gene of the table has a name in the column '{column}'")
@@ -94,7 +103,7 @@ class Layout:
         From the model and its tensors, named as `Published.tensors` names them, to the content of each file of weights.
     """
 
-    sizes: Mapping[str, Size | tuple[str, ...]]
+    sizes: Sizes
     write: Callable[[Draft], None]
     weights: Callable[[Any, dict[str, Tensor]], Mapping[str, Mapping[str, Any]]]
 
@@ -115,7 +124,7 @@ class Layout:
                 raise InputError(f"{name} of a draft of {family} is {size!r}; expected {expected}")
         usual = {name: size[0] if isinstance(size, tuple) else size for name, size in self.sizes.items()}
         sizes: dict[str, Any] = {**usual, **given}
-        if sizes.get("width", 0) % sizes.get("heads", 1):
+        if "head_width" not in sizes and sizes["width"] % sizes.get("heads", 1):
             raise InputError(f"a width of {sizes['width']} does not split into {sizes['heads']} heads")
         return sizes
 

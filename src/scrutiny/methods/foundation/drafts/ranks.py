@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .layout import COMMON, Draft, Genes, Layout, only_file
+from .layout import COMMON, Draft, Genes, Layout, Sizes, only_file
 
 V1, V2 = ("<pad>", "<mask>"), ("<pad>", "<mask>", "<cls>", "<eos>")
-BERT = {**COMMON, "activation": ("relu", "gelu"), "positions": ("learned", "none")}
+BERT: Sizes = {**COMMON, "activation": ("relu", "gelu"), "positions": ("learned", "none")}
 POSITIONS = {"learned": "absolute", "none": "none"}
 """What we say -> what ``config.json`` does; the second is no field of a published model."""
 
@@ -27,7 +27,7 @@ def bert_fields(draft: Draft, n_words: int) -> dict[str, Any]:
         "intermediate_size": sizes["feed_forward"],
         "max_position_embeddings": sizes["context"],
         "hidden_act": sizes["activation"],
-        "position_embedding_type": POSITIONS[sizes["positions"]],
+        "position_embedding_type": POSITIONS[sizes.get("positions", "learned")],
         "layer_norm_eps": 1e-12,
         "type_vocab_size": 2,
         "pad_token_id": 0,
