@@ -47,6 +47,8 @@ class Pretraining:
         The architecture: the table ``[model]``, whose other keys are sizes.
     objective, options
         The table ``[objective]``, whose other keys are options of the objective.
+    weights
+        How the trained weights are stored: "float32" or "float16".
     """
 
     name: str
@@ -57,6 +59,7 @@ class Pretraining:
     options: Mapping[str, Any] = field(default_factory=dict)
     training: Training = Training(epochs=DEFAULT_EPOCHS)  # noqa: RUF009 - frozen
     seed: int = 0
+    weights: str = "float32"
     folder: Path = Path()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -86,3 +86,8 @@ def _scgpt(model: Any, matched: Matched) -> dict[str, Any]:
 
 SUBJECTS: dict[str, Callable[[Any, Matched], dict[str, Any]]] = {"geneformer": _geneformer, "scgpt": _scgpt}
 """Family -> what its `Subject` has beside the common parts."""
+
+
+def in_training(family: str, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a family that make it feed its net in training as published models were, where using it is another matter."""
+    return {"binning": "one", "max_length": sizes["context"]} if family == "scgpt" else {}

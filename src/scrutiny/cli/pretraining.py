@@ -1,0 +1,71 @@
+"""The command `scrutiny pretrain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from scrutiny.tuning.loop import Report
+
+Config = Annotated[Path, typer.Argument(help="Config of the training (.toml); `docs/PRETRAINING.md` says what it may hold.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for model, log and snapshots; the same one goes on. By default beside the config.")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder where the paths of [corpus] begin; by default that of the config.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+def pretrain(config: Config, out: Out = None, data: Data = None, device: Device = "auto") -> None:
+    """Train a model of any family on your own cells; stopped or killed, the same command goes on.
+
+    `scrutiny pretrain examples/pretraining/rank.toml -o rank`
+
+    The model is then scored like any other: `scrutiny run cells.h5ad --label cell_type --model geneformer=rank/model`
+    """
+    from rich.console import Console
+
+    from scrutiny.methods.foundation.pretraining import corpus_of
+    from scrutiny.methods.foundation.pretraining import pretrain as train
+    from scrutiny.tuning.config import read_pretraining
+
+    console = Console()
+    read = read_pretraining(config)
+    read = replace(read, folder=data) if data is not None else read
+    out = out if out is not None else config.with_suffix("")
+    corpus = corpus_of(read, out)
+    _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {len(corpus.manifest['files'])} files", console)
+    with _progress(console) as tell:
+        folder = train(read, out, corpus=corpus, device=device, tell=tell)
+    _say(f"Model: {folder}; try it: scrutiny run CELLS --label COLUMN --model {read.family}={folder}", console)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[Report], None]]:
+    """A bar with the loss and the time left; a line for each validation."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=1.0)
+
+        def tell(report: Report) -> None:
+            bar.update(task, completed=min(report.progress, 1.0), description=f"step {report.step:,} loss {report.loss:.4g}")
+            if (row := report.row) is not None:
+                text = f"{100 * row['progress']:3.0f} % epoch {row['epoch']:.2f}  train {row['train']:.4g}  validation {row['validation']:.4g}"
+                _say(text, console)
+
+        yield tell
+
+
+def _say(text: str, console: Console) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
