@@ -32,8 +32,15 @@ class Objective(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What the `Subject` must have: fields that may be None, or ``masks.COLUMN``."""
     views: ClassVar[int] = 1
     """Tokens are drawn for each cell so many times: the k-th views of n cells are the rows k * n to (k + 1) * n of what `draw` returns."""
+
+    @classmethod
+    def lacks(cls, subject: Subject) -> list[str]:
+        """What the objective needs and the subject has not."""
+        return [part for part in cls.needs if not _has(subject, *part.partition(".")[::2])]
 
     def begin(self, subject: Subject) -> None:  # noqa: B027 - most objectives have nothing to do
         """Called once, when the weights that training starts from are drawn: copies of the net are made here."""
@@ -51,6 +58,11 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, subject: Subject, progress: float) -> None:  # noqa: B027 - most objectives have nothing to do
         """Called after each step of the optimiser with the share of the training that is done: moving averages are moved here."""
+
+
+def _has(subject: Subject, field: str, key: str) -> bool:
+    value = getattr(subject, field)
+    return value is not None and (not key or key in value)
 
 
 def start(make: Callable[[], Objective], subject: Subject, seed: int) -> Objective:

@@ -22,7 +22,7 @@ from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.tuning.objective import Loss, Objective
 from scrutiny.tuning.subject import Cells, Subject
 
-from .masked import mean, needs, share_of
+from .masked import mean, seen, share_of
 
 
 class JointEmbedding(Objective):
@@ -41,10 +41,10 @@ class JointEmbedding(Objective):
     """
 
     name: ClassVar[str] = "joint_embedding"
+    needs: ClassVar[tuple[str, ...]] = ("genes",)
 
     def __init__(self, subject: Subject, *, share: float = 0.5, momentum: float = 0.99, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
-        needs(subject, self.name, "genes")
         if subject.width % heads:
             raise InputError(f"the predictor of {self.name} cannot share a width of {subject.width} among {heads} heads")
         self.share, self.momentum = share_of(share, self.name), share_of(momentum, self.name)
@@ -69,7 +69,7 @@ class JointEmbedding(Objective):
 
     def forward(self, subject: Subject, batch: Batch) -> Loss:
         hidden = batch.columns["to_find"]
-        states = subject.hidden(subject.net, _seen(batch, hidden))  # (n_seen, D)
+        states = subject.hidden(subject.net, seen(batch, ~hidden))  # (n_seen, D)
         with torch.no_grad():
             target = subject.hidden(self.target, batch).float()
             target = F.layer_norm(target, target.shape[1:])[hidden]  # (n_hidden, D)
@@ -89,14 +89,8 @@ class JointEmbedding(Objective):
             slow.lerp_(fast, 1 - keep)
 
 
-def _seen(batch: Batch, hidden: Tensor) -> Batch:
-    """The batch without the hidden tokens."""
-    lengths = tuple(batch.cells["n_seen"].tolist())
-    return Batch(lengths, {name: values[~hidden] for name, values in batch.columns.items()}, batch.cells, batch.device)
-
-
 @torch.no_grad()
 def _spread(states: Tensor, batch: Batch, hidden: Tensor) -> Tensor:
     """How far the vectors of cells lie apart for their length: near 0 where the net has collapsed, and gives every cell the same one."""
-    cells = cell_mean(states, _seen(batch, hidden))
+    cells = cell_mean(states, seen(batch, ~hidden))
     return cells.std(dim=0).norm() / cells.norm(dim=1).mean().clamp(min=1e-12)

@@ -17,10 +17,14 @@ from scrutiny.tuning.subject import Cells, Subject
 
 SHOWN_MASK, SHOWN_OTHER = 0.8, 0.1
 """Of the genes to be found, how many are shown as the mask and how many as another gene; the rest as it is (Devlin et al. 2019)."""
+OF_VALUES = 0.8
+"""Weight of the values, where they are hidden with their genes, and the rest that of the names, as in GeneCompass."""
 
 
 class MaskedRank(Objective):
     """Name the genes that are hidden in a ranking: cross-entropy over the vocabulary, as BERT and Geneformer.
+
+    Where a gene is shown with its value, as in GeneCompass, both are hidden, and the squared error of the value counts too.
 
     Parameters
     ----------
@@ -29,12 +33,10 @@ class MaskedRank(Objective):
     """
 
     name: ClassVar[str] = "masked_rank"
+    needs: ClassVar[tuple[str, ...]] = ("logits", "masks.ids")
 
     def __init__(self, subject: Subject, *, share: float = 0.15) -> None:
         super().__init__()
-        needs(subject, self.name, "logits")
-        if "ids" not in subject.masks:
-            raise InputError(f"the objective {self.name} needs a token that stands for a hidden gene; {subject.family} has none")
         self.share = share_of(share, self.name)
 
     def draw(self, cells: Cells, subject: Subject, rng: np.random.Generator) -> Tokens:
@@ -45,7 +47,12 @@ class MaskedRank(Objective):
         shown = np.where(found & (how < SHOWN_MASK), np.int64(subject.masks["ids"]), true)
         other = found & (how >= SHOWN_MASK) & (how < SHOWN_MASK + SHOWN_OTHER)
         shown[other] = rng.choice(subject.gene_tokens, size=int(other.sum()))
-        return replace(tokens, columns={**tokens.columns, "ids": shown, "true": true, "to_find": found})
+        columns = {**tokens.columns, "ids": shown, "true": true, "to_find": found}
+        if "values" in subject.masks:
+            gone = found & (how < SHOWN_MASK + SHOWN_OTHER)
+            columns["true_values"] = tokens.columns["values"]
+            columns["values"] = np.where(gone, np.float32(subject.masks["values"]), tokens.columns["values"])
+        return replace(tokens, columns=columns)
 
     def forward(self, subject: Subject, batch: Batch) -> Loss:
         found = batch.columns["to_find"]
@@ -53,7 +60,12 @@ class MaskedRank(Objective):
         logits = subject.logits(hidden).float()  # (n, V), of the places to be found only
         true = batch.columns["true"][found]
         loss = mean(F.cross_entropy(logits, true, reduction="none"))
-        return Loss(loss, {"cross_entropy": loss.detach(), "accuracy": mean((logits.argmax(1) == true).float())})
+        parts = {"cross_entropy": loss.detach(), "accuracy": mean((logits.argmax(1) == true).float())}
+        if "true_values" in batch.columns:
+            of_values = mean((subject.value(hidden).float() - batch.columns["true_values"][found]) ** 2)
+            parts["values"] = of_values.detach()
+            loss = OF_VALUES * of_values + (1 - OF_VALUES) * loss
+        return Loss(loss, parts)
 
 
 class MaskedBins(Objective):
@@ -66,12 +78,10 @@ class MaskedBins(Objective):
     """
 
     name: ClassVar[str] = "masked_bins"
+    needs: ClassVar[tuple[str, ...]] = ("value", "masks.values")
 
     def __init__(self, subject: Subject, *, shares: list[float] | None = None) -> None:
         super().__init__()
-        needs(subject, self.name, "value")
-        if "values" not in subject.masks:
-            raise InputError(f"the objective {self.name} needs a value that stands for a hidden one; {subject.family} has none")
         self.shares = [share_of(share, self.name) for share in shares or (0.25, 0.5, 0.75)]
 
     def draw(self, cells: Cells, subject: Subject, rng: np.random.Generator) -> Tokens:
@@ -108,10 +118,10 @@ def mean(values: Tensor) -> Tensor:
     return values.sum() / max(len(values), 1)
 
 
-def needs(subject: Subject, objective: str, head: str) -> None:
-    """Raise InputError if the family has no such head."""
-    if getattr(subject, head) is None:
-        raise InputError(f"the objective {objective} needs a net with '{head}'; {subject.family} has none")
+def seen(batch: Batch, shown: Tensor) -> Batch:
+    """The batch with the tokens (N,) bool alone that the net is shown, ``batch.cells["n_seen"]`` of each cell."""
+    lengths = tuple(batch.cells["n_seen"].tolist())
+    return Batch(lengths, {name: values[shown] for name, values in batch.columns.items()}, batch.cells, batch.device)
 
 
 def share_of(share: float, objective: str) -> float:

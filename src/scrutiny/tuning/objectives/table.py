@@ -20,6 +20,11 @@ OBJECTIVES: dict[str, str] = {
 """Name -> "module:class"; loaded on first use."""
 
 
+def supported(subject: Subject) -> list[str]:
+    """Names of the objectives that a net can be trained with."""
+    return [name for name in OBJECTIVES if not _class(name).lacks(subject)]
+
+
 def objective(name: str, subject: Subject, options: Mapping[str, Any]) -> Objective:
     """A new objective for a net.
 
@@ -32,5 +37,12 @@ def objective(name: str, subject: Subject, options: Mapping[str, Any]) -> Object
         near = difflib.get_close_matches(name, OBJECTIVES)
         hint = f"did you mean {near}?" if near else f"there are {sorted(OBJECTIVES)}"
         raise InputError(f"there is no objective '{name}'; {hint}")
+    if lacking := _class(name).lacks(subject):
+        can = f"{subject.family} can be trained with {', '.join(supported(subject)) or 'none'}"
+        raise InputError(f"the objective '{name}' needs {' and '.join(lacking)} of a net, which {subject.family} has not; {can}")
+    return made(_class(name), subject, options=options, owner=f"the objective '{name}'")
+
+
+def _class(name: str) -> type[Objective]:
     module, _, attribute = OBJECTIVES[name].partition(":")
-    return made(getattr(import_module(module), attribute), subject, options=options, owner=f"the objective '{name}'")
+    return getattr(import_module(module), attribute)
