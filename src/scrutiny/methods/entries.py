@@ -6,22 +6,28 @@ Most genes of a cell are not expressed. Of these a sample is drawn, the same for
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scrutiny.core.errors import InputError
+from scrutiny.core.dataset import Dataset, Scale
+from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.matrix import CsrMatrix
 from scrutiny.core.outputs import Reconstruction
 from scrutiny.data.draws import cell_generator
+from scrutiny.data.prepare import log_chunks
 
 from .foundation.draws import hidden
 
 Zeros = Literal["drawn", "all"]
 """Which of the genes that a cell does not express are asked: as many as it expresses, or all."""
+CELLS_AT_A_TIME = 256
+"""Rows made dense at once."""
+LOG_COUNT = "log count"
 OF_ZEROS, OF_HIDDEN_ZEROS = 2**32, 2**33
 """Added to seeds, so that these draws have nothing to do with those of a method."""
 
@@ -143,3 +149,31 @@ def _cell(
     weight = np.repeat([1.0, len(others) / max(n, 1)], [len(own), n])
     parts = (columns.astype(np.int32), np.arange(len(columns)) < len(own), np.concatenate([gone, gone_too]), weight.astype(np.float32))
     return _Cell(*(part[order] for part in parts))
+
+
+class LogCounts(NamedTuple):
+    """Entries, and ``true`` (n_entries,) float32, the log count of each."""
+
+    entries: Entries
+    true: NDArray[np.float32]
+
+    def shown(self, query: Dataset) -> Dataset:
+        """The cells with log counts in place of counts, those that are hidden left out."""
+        entries = self.entries
+        kept = np.flatnonzero(entries.expressed & ~entries.hidden)
+        rows = np.repeat(np.arange(query.n_cells), entries.lengths)[kept]
+        values = sparse.csr_matrix((self.true[kept], (rows, entries.columns[kept])), shape=(query.n_cells, query.n_genes))
+        return replace(query, matrix=CsrMatrix(values), scale=Scale.LOG)
+
+
+def log_counts(query: Dataset, *, hide: float, seed: int) -> LogCounts:
+    """Entries from all genes of the data. Totals are over all of them, also those that are hidden."""
+    check_has_log_counts(query)
+    entries = entries_of((chunk.values for chunk in query.matrix.chunks()), query.cell_ids, hide=hide, seed=seed)
+    return LogCounts(entries, entries.spread(np.concatenate([chunk.values.data for chunk in log_chunks(query)])))
+
+
+def check_has_log_counts(data: Dataset) -> None:
+    """Raise NotApplicable if the values are scaled, so that none of them is a log count or a zero."""
+    if data.scale is Scale.SCALED:
+        raise NotApplicable(f"'{data.name}' holds scaled values, which are no log counts; give counts or log values")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
-from scrutiny.core.outputs import CellEmbedding
-from scrutiny.data.prepare import highly_variable, log_chunks, pca
+from scrutiny.core.outputs import CellEmbedding, Reconstruction
+from scrutiny.data.prepare import Pca, highly_variable, log_chunks, pca
+
+from .entries import CELLS_AT_A_TIME, LOG_COUNT, check_has_log_counts, log_counts
 
 N_TOP = 2000
 """Variable genes, as in scib and in the zero-shot paper."""
@@ -114,6 +117,46 @@ class ScaledPca(HvgPca):
         citation="Wolf et al. 2018, Genome Biology 19:15; Satija et al. 2015, Nature Biotechnology 33:495",
     )
     unit_variance = True
+
+    def fit(self, train: Dataset, *, seed: int) -> Self:
+        self._train, self._seed = train, seed
+        self.__dict__.pop("_decoder", None)
+        return super().fit(train, seed=seed)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        """Made when it is first asked for: an embedding does not need it."""
+        return decoder(self._pca, self._train)
+
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
+        """The log count of every gene, also of those that are not variable, from the components; a hidden gene enters them as 0."""
+        check_has_log_counts(query)
+        counts, found = log_counts(query, hide=hide, seed=self._seed), self._decoder
+        scores, of_query = self._pca.transform(counts.shown(query)), columns_of(self._train, query.genes)
+        predicted = np.empty(len(counts.true), np.float32)
+        for start in range(0, query.n_cells, CELLS_AT_A_TIME):
+            rows = np.arange(start, min(start + CELLS_AT_A_TIME, query.n_cells))
+            counts.entries.pick(predicted, rows, (found.intercept + scores[rows] @ found.slopes)[:, of_query])
+        return counts.entries.reconstruction(query.cell_ids, query.genes, predicted=predicted, true=counts.true, quantity=LOG_COUNT)
+
+
+class Decoder(NamedTuple):
+    """Log counts of all genes from components, by least squares: ``intercept`` (n_genes,), ``slopes`` (n_dims, n_genes) float32."""
+
+    intercept: NDArray[np.float32]
+    slopes: NDArray[np.float32]
+
+
+def decoder(axes: Pca, train: Dataset) -> Decoder:
+    """The decoder that errs least on these cells."""
+    scores = axes.transform(train).astype(np.float64)
+    scores_mean = scores.mean(axis=0)
+    shared, total = np.zeros((train.n_genes, scores.shape[1])), np.zeros(train.n_genes)
+    for start, stop, values in log_chunks(train):
+        shared += values.T @ (scores[start:stop] - scores_mean)
+        total += np.asarray(values.sum(axis=0, dtype=np.float64)).ravel()
+    slopes = np.linalg.lstsq((scores - scores_mean).T @ (scores - scores_mean), shared.T, rcond=None)[0]
+    return Decoder((total / train.n_cells - scores_mean @ slopes).astype(np.float32), slopes.astype(np.float32))
 
 
 def columns_of(data: Dataset, genes: NDArray[np.str_]) -> NDArray[np.intp]:

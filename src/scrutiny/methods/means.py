@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scrutiny.core.cards import MethodCard
-from scrutiny.core.dataset import Dataset, Scale
+from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.outputs import Reconstruction
 from scrutiny.data.prepare import gene_moments, log_chunks, log_values
 
-from .entries import Entries, entries_of
-
-CELLS_AT_A_TIME = 256
-"""Rows made dense at once."""
-LOG_COUNT = "log count"
+from .entries import CELLS_AT_A_TIME, LOG_COUNT, check_has_log_counts, log_counts
 
 
 class GeneMean:
@@ -98,26 +94,6 @@ class AnotherCell:
             rows = np.arange(start, min(start + CELLS_AT_A_TIME, query.n_cells))
             entries.pick(predicted, rows, values[other[rows]].toarray())
         return entries.reconstruction(query.cell_ids, query.genes, predicted=predicted, true=true, quantity=LOG_COUNT)
-
-
-class LogCounts(NamedTuple):
-    """Entries, and ``true`` (n_entries,) float32, the log count of each."""
-
-    entries: Entries
-    true: NDArray[np.float32]
-
-
-def log_counts(query: Dataset, *, hide: float, seed: int) -> LogCounts:
-    """Entries from all genes of the data. Totals are over all of them, also those that are hidden."""
-    check_has_log_counts(query)
-    entries = entries_of((chunk.values for chunk in query.matrix.chunks()), query.cell_ids, hide=hide, seed=seed)
-    return LogCounts(entries, entries.spread(np.concatenate([chunk.values.data for chunk in log_chunks(query)])))
-
-
-def check_has_log_counts(data: Dataset) -> None:
-    """Raise NotApplicable if the values are scaled, so that none of them is a log count or a zero."""
-    if data.scale is Scale.SCALED:
-        raise NotApplicable(f"'{data.name}' holds scaled values, which are no log counts; give counts or log values")
 
 
 def partners(cell_ids: NDArray[np.str_], seed: int) -> NDArray[np.intp]:
