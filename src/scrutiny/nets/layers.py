@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 from .tokens import Batch
 
 Activation = Callable[[Tensor], Tensor]
+SPARE = 8
+"""Columns by which heads grow where tokens attend to themselves too; accelerators like multiples of 8."""
+NEVER = -1e4
+"""Logit of what is not attended to: exp(-1e4) is 0, and 0 times it is a number."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], key_lengths: Sequence[int] | None = None) -> Tensor:
@@ -80,6 +85,30 @@ class Keys(NamedTuple):
     """(Nk,) int64, cell after cell."""
     lengths: Sequence[int]
     """How many of each cell."""
+    itself: Tensor | None = None
+    """(N,) bool: tokens that are none of these, but also attend to themselves."""
+
+
+def attend_itself_too(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], keys: Keys) -> Tensor:
+    """As `attend` to the keys of each cell and, for the tokens ``keys.itself``, to themselves: q, k, v (N, H, E) -> (N, H, E).
+
+    What such a token attends to differs from token to token, and yet neither a mask (T, T) nor padding is needed. Each cell gets one key
+    more, whose logit every query brings along: in a column of their own the queries have the product with the token's own key, this one
+    key has 1, and all others 0. What comes out of the same column of the values is the weight of that key, by which the token's own
+    value is added.
+    """
+    width, wide = q.shape[2], q.shape[2] + SPARE
+    own = (q.float() * k.float()).sum(2, keepdim=True) / math.sqrt(width)  # (N, H, 1) logits
+    own = torch.where(keys.itself[:, None, None], own, NEVER)
+    queries = torch.cat([q * math.sqrt(wide / width), (own * math.sqrt(wide)).to(q.dtype)], dim=2)  # attention divides by sqrt(wide)
+    added = F.pad(q.new_ones(1, q.shape[1], 1), (width, SPARE - 1))  # (1, H, E')
+    n_keys = torch.tensor(keys.lengths, device=q.device)
+    is_added = torch.zeros(len(keys.where) + len(n_keys), dtype=torch.bool, device=q.device)
+    is_added[torch.cumsum(n_keys + 1, 0) - 1] = True  # after the others of its cell
+    where = torch.full_like(is_added, len(q), dtype=torch.int64).masked_scatter(~is_added, keys.where)
+    k_more, v_more = (torch.cat([F.pad(x, (0, SPARE)), added])[where] for x in (k, v))  # (Nk + B, H, E') each
+    out = attend(F.pad(queries, (0, SPARE - 1)), k_more, v_more, lengths, [n + 1 for n in keys.lengths])
+    return out[..., :width] + out[..., width : width + 1] * v
 
 
 class SelfAttention(nn.Module):
@@ -123,6 +152,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, lengths: Sequence[int], keys: Keys | None = None) -> Tensor:
         """(N, D) -> (N, D)."""
         q, k, v = self.attention.project(x)
+        if keys is not None and keys.itself is not None:  # in training only: no cell is read from what comes out
+            return self.finish(x, attend_itself_too(q, k, v, lengths, keys))
         if keys is not None:
             k, v = k[keys.where], v[keys.where]
         key_lengths = lengths if keys is None else keys.lengths
