@@ -13,7 +13,8 @@ from scipy import sparse
 from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
-from scrutiny.cli.embedding import _known_genes, _parsed, _terms
+from scrutiny.cli.embedding import _known_genes, _terms
+from scrutiny.cli.pairs import pair
 from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS
 from scrutiny.engine import once
@@ -148,7 +149,7 @@ def test_what_does_not_fit_the_data_ends_with_3(cells, tmp_path):
     ("text", "value"), [("-2", -2), ("0.5", 0.5), ("true", True), ('"3"', "3"), ("[1, 2]", [1, 2]), ("cls", "cls"), ("a=b", "a=b")]
 )
 def test_values_of_options_are_what_they_look_like(text, value):
-    assert _parsed(f"name={text}") == ("name", value)
+    assert pair(f"name={text}", "--option") == ("name", value)
 
 
 def test_how_many_genes_a_model_knows_is_told_with_a_warning_below_half():

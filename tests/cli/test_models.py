@@ -230,8 +230,22 @@ def test_a_refusal_is_one_line_and_exit_code_2(tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("scrutiny: ") and len(done.stderr.splitlines()) == 1
 
 
+def test_a_draft_is_written_from_a_table_of_genes(tmp_path):
+    pytest.importorskip("torch")
+    rows = [f"ENSG{i:011d}\tG{i}\tENSG{i:011d}\t1.5" for i in range(120)]
+    (tmp_path / "genes.tsv").write_text("\n".join(["gene\tsymbol\tensembl_id\tmedian", *rows, "x\t\tENSG99999999999\t1"]))
+    sizes = ("--size", "width=16", "--size", "layers=1", "--size", "values=none")
+    text = said("draft", "scgpt", tmp_path / "draft", "--genes", tmp_path / "genes.tsv", *sizes)
+    assert "is a draft of scgpt: width 16, layers 1, heads 4" in text and "1 of 121 genes are left out" in text
+    assert json.loads((tmp_path / "draft/args.json").read_text())["embsize"] == 16
+    with pytest.raises(InputError, match="--size is 'width'; expected NAME=VALUE"):
+        said("draft", "scgpt", tmp_path / "other", "--genes", tmp_path / "genes.tsv", "--size", "width")
+    with pytest.raises(InputError, match="nowhere.tsv is no table of genes"):
+        said("draft", "scgpt", tmp_path / "other", "--genes", tmp_path / "nowhere.tsv")
+
+
 def test_every_command_has_an_example():
-    for command in ("list", "show", "fetch", "check", "convert"):
+    for command in ("list", "show", "fetch", "check", "convert", "draft"):
         assert f"scrutiny models {command}" in CliRunner().invoke(app, ["models", command, "--help"], env=WIDE).output
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrutiny.cli.pairs import once_each, pair
 from scrutiny.cli.running import Batch, Engine, Layer, Organism, Scheduler
-from scrutiny.core.errors import InputError, NotApplicable
+from scrutiny.core.errors import NotApplicable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,8 @@ def embed(
     from scrutiny.engine.study import Workers
 
     given = {"checkpoint": checkpoint and whole_path(checkpoint), "device": device, "precision": precision}
-    options = _once_each([*map(_parsed, option or ()), *((name, value) for name, value in given.items() if value is not None)])
+    named = [(name, value) for name, value in given.items() if value is not None]
+    options = once_each([*(pair(text, "--option") for text in option or ()), *named])
     chosen, workers, console = Chosen(method, options), Workers(jobs=jobs, engine=engine, scheduler=scheduler), Console()  # type: ignore[arg-type]
     check_target(output, file)
     data = _read(file, chosen.make(), batch, layer, organism, console)
@@ -123,28 +125,6 @@ def _read(file: Path, method: Any, batch: str | None, layer: str | None, organis
         _say(f"  The batch is taken from {found[0]}.", console)
         data = data.with_roles(batch=found[0].column)
     return data
-
-
-def _parsed(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE`` with a value as in TOML (3, 0.5, true, [1, 2], "text"), or else the text itself."""
-    import tomllib
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InputError(f"--option is '{text}'; expected NAME=VALUE, e.g. layer=-2")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in options:
-            raise InputError(f"{name} is given twice; expected one value of each option")
-        options[name] = value
-    return options
 
 
 @contextmanager

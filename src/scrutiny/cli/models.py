@@ -1,4 +1,4 @@
-"""Commands on the weights of published models: models list, show, fetch, check, convert."""
+"""Commands on the weights of published models: models list, show, fetch, check, convert, draft."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrutiny.cli.pairs import once_each, pair
 from scrutiny.cli.tables import plain_table
+from scrutiny.core.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from scrutiny.data.checkpoints import Checkpoint
     from scrutiny.methods.foundation.examine import Examined
 
-models_app = typer.Typer(help="Weights of the published models: list, show, fetch, check and convert them.", no_args_is_help=True)
+models_app = typer.Typer(help="Weights of the published models: list, show, fetch, check, convert and draft them.", no_args_is_help=True)
 HOW = """* what the name of the family alone means, e.g. `scrutiny models fetch scgpt`
 fetch: `scrutiny models fetch NAME`
 by hand: the same command says what to download from where, and where to put it
@@ -146,6 +148,38 @@ def convert_model(folder: Folder, out: Target) -> None:
     print(f"{out} has {len(done.converted)} files converted and {len(done.copied)} copied. Look at it with `scrutiny models check {out}`")
 
 
+@models_app.command("draft")
+def draft_model(
+    family: Annotated[str, typer.Argument(help="Whose layout: scgpt, geneformer ...; see `scrutiny models list`.")],
+    folder: Annotated[Path, typer.Argument(help="New folder.")],
+    genes: Annotated[
+        Path, typer.Option("--genes", help="Table (.tsv) of genes: symbol, ensembl_id, median; genes.tsv of a corpus is one.")
+    ],
+    size: Annotated[list[str] | None, typer.Option("--size", help="NAME=VALUE, e.g. width=64; may be given several times.")] = None,
+) -> None:
+    """Write config and vocabulary of a model of any size over any genes, without trained weights: its untrained twin runs on it.
+
+    `scrutiny models draft scgpt drafts/small --genes corpus/genes.tsv --size width=64 --size layers=2`
+    """
+    import pandas as pd
+
+    from scrutiny.core.registry import require
+
+    require(("torch", "safetensors"), "models", needed_by="drafting a model")
+    from scrutiny.data.checkpoints import record
+    from scrutiny.methods.foundation.drafts import draft
+
+    try:
+        table = pd.read_csv(genes, sep="\t", index_col=0, keep_default_na=False, na_values={"median": ""})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{genes} is no table of genes: {error}") from error
+    draft(family, folder, genes=table, sizes=once_each(pair(text, "--size") for text in size or ()))
+    made = record(folder)
+    print(f"{folder} is a draft of {made['family']}: {', '.join(f'{name} {value}' for name, value in made['sizes'].items())}")
+    for note in made["notes"]:
+        print(f"  {note}")
+
+
 # What the tables say -----------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +267,7 @@ def _rows_of(found: Examined) -> list[tuple[str, str]]:
     kind = "gene symbols" if vocabulary.kind == "symbol" else "Ensembl ids"
     rows = [
         ("family", found.family),
+        ("weights", found.origin),
         ("config", ", ".join(f"{name} {value}" for name, value in found.config.items())),
         ("parameters", f"{found.n_parameters:,}"),
         ("tensors used", str(found.n_used)),

@@ -20,10 +20,9 @@ from scrutiny.core.errors import InputError
 from .dictionaries import read_dictionary
 from .performer import PerformerBlock, block_names
 from .tokens import Batch
+from .untrusted import check_sizes
 from .weights import NameMap
 
-LARGEST = 10_000_000
-"""No serious size exceeds it; making the modules for larger ones would not end."""
 LAYER = r"performer\.net\.layers\.(\d+)\.0\.fn\.fast_attention\.projection_matrix"
 
 
@@ -41,14 +40,13 @@ class ScBertConfig:
 
     @classmethod
     def from_json(cls, path: Path) -> ScBertConfig:
-        """Sizes as a draft of ours has them. Raises InputError if one is missing or none."""
+        """Sizes as a draft of ours has them. Raises InputError if one is missing or odd."""
         fields = read_dictionary(path)
         try:
             config = cls(**fields)
         except TypeError as error:
             raise InputError(f"{path} lacks a size, or has one too many: {error}") from error
-        if odd := {name: size for name, size in fields.items() if type(size) is not int or not 0 < size <= LARGEST}:
-            raise InputError(f"{path} has {odd}; expected whole numbers from 1 to {LARGEST:,}")
+        check_sizes(fields, str(path), layers="depth")
         return config
 
     @classmethod

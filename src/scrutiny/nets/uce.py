@@ -22,6 +22,7 @@ from scrutiny.core.errors import InputError
 from .dictionaries import read_dictionary
 from .layers import Block
 from .tokens import Batch
+from .untrusted import check_sizes
 from .weights import NameMap
 
 TABLE = "pe_embedding.weight"
@@ -29,8 +30,6 @@ TABLE = "pe_embedding.weight"
 PAD = 0
 SAMPLE = 1024
 """Genes that the published models draw for a cell, with replacement."""
-LARGEST = 10_000_000
-"""No serious size exceeds it; making the modules for larger ones would not end."""
 PAIRS = 8192
 """Cells x genes that the expression head takes at a time."""
 PUBLISHED_WIDTH, PUBLISHED_HEADS, OTHER_HEADS = 1280, 20, 4
@@ -54,14 +53,11 @@ class UceConfig:
     def from_json(cls, path: Path) -> UceConfig:
         """Sizes as a draft of ours has them. Raises InputError if one is missing or odd, or the heads do not divide the width."""
         fields = read_dictionary(path)
-        told = {name: tuple(size) if isinstance(size, list) else size for name, size in fields.items()}
+        check_sizes(fields, str(path), layers="n_layers")
         try:
-            config = cls(**told)
+            config = cls(**{name: tuple(size) if name in ("decoder", "binary") else size for name, size in fields.items()})
         except TypeError as error:
-            raise InputError(f"{path} lacks a size, or has one too many: {error}") from error
-        sizes = {name: size if isinstance(size, tuple) else (size,) for name, size in told.items()}
-        if odd := {name: size for name, size in sizes.items() if not all(type(n) is int and 0 < n <= LARGEST for n in size)}:
-            raise InputError(f"{path} has {odd}; expected whole numbers from 1 to {LARGEST:,}")
+            raise InputError(f"{path} lacks a size, or one is odd: {error}") from error
         if config.d_model % config.n_heads:
             raise InputError(f"{path} is {config.d_model} wide, which {config.n_heads} heads do not divide")
         return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ DEEPEST = 64
 LONGEST_NUMBER = 1024
 """Bits of a whole number."""
 SCALARS = (type(None), bool, int, float, str)
+MOST_LAYERS, LARGEST = 1_000, 10_000_000
+"""Sizes that no serious config exceeds; making the modules for larger ones would not end."""
 WEB_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
@@ -95,3 +98,18 @@ def _checked(value: Any, source: str) -> Any:
     if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
         raise InputError(f"{source} holds a whole number of {value.bit_length():,} bits")
     return value
+
+
+def check_sizes(sizes: Mapping[str, Any], source: str, *, layers: str) -> None:
+    """That all are whole numbers, or lists of them, from 1 to what a net may have; ``layers`` is the name of the number of layers.
+
+    Raises
+    ------
+    InputError
+        If one is none, with ``source``.
+    """
+    for name, size in sizes.items():
+        most = MOST_LAYERS if name == layers else LARGEST
+        numbers = size if isinstance(size, list | tuple) else [size]
+        if not all(type(number) is int and 0 < number <= most for number in numbers):
+            raise InputError(f"{source} says {name} is {size!r}; expected whole numbers from 1 to {most:,}")

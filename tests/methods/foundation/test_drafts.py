@@ -1,6 +1,7 @@
 """Drafts of every family: the twin runs on them, and weights saved in them are read by the family to the same vectors."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,9 @@ from scrutiny.core.dataset import from_arrays
 from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS
 from scrutiny.methods.foundation.drafts import LAYOUTS, draft, save
-from scrutiny.methods.foundation.recognise import TELLING
+from scrutiny.methods.foundation.examine import examine
+from scrutiny.methods.foundation.recognise import TELLING, family_of
+from scrutiny.nets.folder import Folder
 from scrutiny.nets.tokens import batch_of
 
 N_GENES, N_CELLS = 150, 6
@@ -65,7 +68,10 @@ def test_twins_run_on_drafts_and_saved_weights_give_the_same_vectors(family, gen
     save(twin)
     model = model_of(family, tmp_path / "draft")
     assert np.array_equal(embedded(model, cells), vectors)
-    assert not model.absent
+    assert not model.absent and family_of(tmp_path / "draft") == family
+    if hasattr(model, "reconstruct"):
+        one, other = (each.reconstruct(cells, hide=0.3) for each in (model, twin))
+        assert np.array_equal(one.predicted, other.predicted) and np.isfinite(one.predicted).all()
     assert np.array_equal(embedded(model_of(f"{TWIN}{family}", tmp_path / "draft"), cells), vectors), "the twin stays as it was"
 
 
@@ -86,6 +92,11 @@ def test_half_precision_is_read_by_the_family(family, genes, cells, tmp_path):
         ("geneformer", {"positions": "none"}),
         ("langcell", {"positions": "none", "activation": "gelu"}),
         ("scgpt", {"values": "none", "n_bins": 7}),
+        ("nicheformer", {"context_tokens": False}),
+        ("scimilarity", {"layers": 1, "decoder": False}),
+        ("scbert", {"width": 15, "head_width": 4}),
+        ("cellplm", {"decoder_layers": 3}),
+        ("scfoundation", {"decoder_width": 12, "decoder_heads": 3}),
     ],
 )
 def test_variants_are_saved_and_read_too(family, sizes, genes, cells, tmp_path):
@@ -110,6 +121,11 @@ def test_variants_are_saved_and_read_too(family, sizes, genes, cells, tmp_path):
         ("scgpt", {"values": "nothing"}, "values .* expected one of continuous, none"),
         ("geneformer", {"special_tokens": 1}, "special_tokens .* expected a bool"),
         ("geneformer", {"layers": 5_000}, "from 1 to 1,000"),
+        ("uce", {"context": 17}, "a context of 17 has no room for genes beside the marks of 8 chromosomes"),
+        ("scfoundation", {"decoder_width": 10}, "decoder_width of 10 does not split into 4 heads of 2 or more"),
+        ("scbert", {"head_width": 1}, "n_features is 0"),
+        ("scbert", {"context": 100}, "no 'context'; it has width, layers, heads"),
+        ("genecompass", {"positions": "none"}, "no 'positions'"),
         ("genefromer", {}, "there are no drafts of 'genefromer'"),
     ],
 )
@@ -151,6 +167,58 @@ def test_tables_that_lack_what_a_family_needs_are_refused(changed, message, gene
         draft("geneformer", tmp_path / "draft", genes=genes.drop(columns=list(changed)))
 
 
+def test_proteins_of_a_folder_are_those_of_its_genes(genes, cells, tmp_path):
+    proteins = tmp_path / "proteins"
+    (proteins / "protein_embeddings").mkdir(parents=True)
+    vectors = {f"g{i}": torch.arange(8.0) + i for i in range(120)}
+    torch.save(vectors, proteins / "protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt")
+    rows = [f"human,G{i},{1 + i % 3},{100 * i}" for i in range(2, 140)]
+    (proteins / "species_chrom.csv").write_text("\n".join(["species,gene_symbol,chromosome,start", *rows]))
+    draft("uce", tmp_path / "draft", genes=genes, sizes=tiny("uce", proteins=str(proteins)))
+    twin = model_of("control/untrained_uce", tmp_path / "draft")
+    human = twin.files.species["human"]
+    assert human.vocabulary.names.tolist() == [f"G{i}" for i in range(2, 120)], "those with a protein and a place"
+    assert torch.equal(twin.files.table[human.tokens], torch.stack([vectors[f"g{i}"] for i in range(2, 120)]))
+    assert human.starts.tolist() == [100 * i for i in range(2, 120)]
+    assert len(np.unique(human.chromosomes)) == 3 and human.chromosomes.max() == len(twin.files.table) - 1
+    (note,) = json.loads((tmp_path / "draft/scrutiny.json").read_text())["notes"]
+    assert note == f"protein embeddings and places on the genome from {proteins}: 118 of 150 genes"
+    with pytest.raises(InputError, match="no protein embeddings of one width for any of 150 genes"):
+        draft("uce", tmp_path / "other", genes=genes.assign(symbol=genes["symbol"] + "X"), sizes={"proteins": str(proteins)})
+
+
+def test_what_is_made_up_depends_on_the_gene_alone_and_is_said(genes, tmp_path):
+    for family, told in (("uce", "protein embeddings .* made up"), ("genecompass", "prior knowledge is made up")):
+        tables = []
+        for name, some in (("all", genes), ("few", genes.iloc[::-1].iloc[:120])):
+            draft(family, tmp_path / family / name, genes=some, sizes=tiny(family))
+            tensors = model_of(f"{TWIN}{family}", tmp_path / family / name).tensors(Folder(tmp_path / family / name))
+            table = next(tensor for key, tensor in tensors.items() if key.endswith(("promoter_knowledge", "pe_embedding.weight")))
+            first = 4 if family == "uce" else 2
+            tables.append(dict(zip(some.index, table[first : first + len(some)], strict=True)))
+        assert all(torch.equal(vector, tables[0][gene]) for gene, vector in tables[1].items())
+        assert re.search(told, json.loads((tmp_path / family / "all/scrutiny.json").read_text())["notes"][-1])
+
+
+@pytest.mark.parametrize(
+    ("family", "changed", "message"),
+    [
+        ("uce", {"decoder": 5}, "lacks a size, or one is odd"),
+        ("uce", {"n_layers": 10**6}, "n_layers is 1000000; expected whole numbers from 1 to 1,000"),
+        ("uce", {"n_heads": 3}, "which 3 heads do not divide"),
+        ("uce", {"depth": 3}, "lacks a size, or one is odd"),
+        ("scbert", {"depth": -1}, "depth is -1; expected whole numbers"),
+        ("scbert", {"wdith": 3}, "has one too many"),
+    ],
+)
+def test_odd_sizes_in_a_file_are_refused(family, changed, message, genes, tmp_path):
+    draft(family, tmp_path / "draft", genes=genes, sizes=tiny(family))
+    path = tmp_path / "draft/sizes.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(InputError, match=message):
+        _ = model_of(f"{TWIN}{family}", tmp_path / "draft").files
+
+
 # What a folder says of itself ----------------------------------------------------------------------------------------------------
 
 
@@ -163,7 +231,10 @@ def test_a_folder_tells_that_it_is_a_draft_and_later_that_scrutiny_trained_it(ge
     save(twin.with_seed(0))
     model = model_of("geneformer", tmp_path)
     assert model.weights_facts["origin"].startswith("a draft by scrutiny ") and not model.weights_facts["published"]
-    (tmp_path / "scrutiny.json").write_text(json.dumps({**record, "trained": {"steps": 10}}))
+    with pytest.raises(InputError, match="is a draft of geneformer, whose weights are not trained"):
+        examine(tmp_path)
+    (tmp_path / "scrutiny.json").write_text(json.dumps({**record, "draft": False, "trained": {"steps": 10}}))
+    assert examine(tmp_path).origin == f"trained by {record['made_by']}, not a published model"
     assert model.weights_facts["origin"] == f"trained by {record['made_by']}, not a published model"
     assert model_of("control/untrained_geneformer", tmp_path).weights_facts["origin"] == "random numbers"
 

@@ -14,6 +14,7 @@ from scipy import sparse
 from scrutiny.core.dataset import Dataset, from_arrays
 from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS
+from scrutiny.data.checkpoints import record
 
 from .genes import Vocabulary
 from .recognise import TELLING, check_family, family_of
@@ -42,6 +43,8 @@ class Examined:
     vocabulary: Vocabulary
     n_dims: int
     """Of the vector of a cell."""
+    origin: str
+    """Whose weights they are."""
 
 
 def examine(folder: Path, family: str = "", *, device: str = "cpu") -> Examined:
@@ -56,11 +59,13 @@ def examine(folder: Path, family: str = "", *, device: str = "cpu") -> Examined:
     ------
     InputError
         If the family is not known, the files are those of another, a file is missing or damaged, a tensor is missing, left over or of
-        another shape, or a vector of a made-up cell is not finite.
+        another shape, or a vector of a made-up cell is not finite, or the folder is a draft.
     """
     family = family.lower() or family_of(folder)
     if family not in TELLING:
         raise InputError(f"there is no family '{family}'; there is {', '.join(TELLING)}")
+    if record(folder).get("draft"):
+        raise InputError(f"{folder} is a draft of {family}, whose weights are not trained; control/untrained_{family} runs on it")
     check_family(folder, family)
     model = METHODS.get(family)(str(folder), device=device)
     names = list(model.tensors(model.folder))
@@ -83,6 +88,7 @@ def examine(folder: Path, family: str = "", *, device: str = "cpu") -> Examined:
         absent=sorted(model.absent),
         vocabulary=model.files.vocabulary,
         n_dims=values.shape[1],
+        origin=model.weights_facts["origin"],
     )
 
 

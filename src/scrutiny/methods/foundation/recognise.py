@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scrutiny.core.errors import InputError
-from scrutiny.data.checkpoints import checkpoints
+from scrutiny.data.checkpoints import checkpoints, record
 from scrutiny.nets.folder import CONVERTED
 
 from .geneformer import PLACES
@@ -37,6 +37,8 @@ def family_of(folder: Path) -> str:
     InputError
         If the files are those of none or of several; the message says which families come near, the nearest first, and what they lack.
     """
+    if (drafted := record(folder).get("family")) in TELLING:
+        return str(drafted)
     families = _whole(folder)
     if len(families) == 1:
         return families[0]
