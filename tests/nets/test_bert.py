@@ -70,8 +70,8 @@ def test_every_layer_and_the_logits_are_those_of_hugging_face(changed):
             assert torch.allclose(net.first(batch, n_layers), expected[batch.start], atol=TOLERANCE)
         hidden = net(batch)
         assert torch.allclose(net.logits(hidden), logits, atol=TOLERANCE)
-        true = torch.log_softmax(logits, 1).gather(1, batch.columns["ids"][:, None])[:, 0]
-        assert torch.allclose(net.log_probability(hidden, batch.columns["ids"]), true, atol=TOLERANCE)
+        some = torch.tensor([5, 2])
+        assert torch.allclose(net.logits(hidden, some), logits[:, some], atol=TOLERANCE)
 
 
 def test_a_bare_bert_model_has_the_names_without_their_first_part():

@@ -27,8 +27,6 @@ POSITIONS = ("absolute", "none")
 """A learned vector for each place, as in all published models; or nothing that tells the order, which is ours alone."""
 MOST_LAYERS, LARGEST = 1_000, 10_000_000
 """Numbers that no serious config exceeds; making the modules for larger ones would not end."""
-LOGITS_AT_A_TIME = 1_024
-"""Tokens: logits over the vocabulary are the largest thing that a net makes."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +112,9 @@ class Bert(nn.Module):
             return self.embed_tokens(batch)[batch.start]
         return self.layers[n_layers - 1].first(self(batch, n_layers - 1), batch)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(n, D) last hidden states -> (n, V)."""
-        return self.head(hidden, self.words.weight)
-
-    def log_probability(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Of one token at each place: (n, D) last hidden states, (n,) ids -> (n,) float32."""
-        pieces = zip(hidden.split(LOGITS_AT_A_TIME), ids.split(LOGITS_AT_A_TIME), strict=True)
-        return torch.cat([-F.cross_entropy(self.logits(states).float(), wanted, reduction="none") for states, wanted in pieces])
+    def logits(self, hidden: Tensor, ids: Tensor | None = None) -> Tensor:
+        """(n, D) last hidden states -> (n, V), or (n, k) of these tokens (k,) alone."""
+        return self.head(hidden, self.words.weight, ids)
 
 
 class MaskedTokenHead(nn.Module):
@@ -137,8 +130,9 @@ class MaskedTokenHead(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         nn.init.zeros_(self.bias)
 
-    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
-        return self.norm(self.activation(self.dense(hidden))) @ words.T + self.bias
+    def forward(self, hidden: Tensor, words: Tensor, ids: Tensor | None = None) -> Tensor:
+        words, bias = (words, self.bias) if ids is None else (words[ids], self.bias[ids])
+        return self.norm(self.activation(self.dense(hidden))) @ words.T + bias
 
 
 def mean_between(hidden: Tensor, batch: Batch, n_start: int, n_end: int) -> Tensor:

@@ -26,8 +26,6 @@ FIRST_GENE = 30
 """Tokens below are special."""
 SPARE = 5
 """Rows of the token table beyond the tokens."""
-LOGITS_AT_A_TIME = 1_024
-"""Tokens: logits over the vocabulary are the largest thing that the net makes."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,9 @@ class NicheformerNet(nn.Module):
             x = layer(x, batch.lengths, keys)
         return x
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(n, D) last hidden states -> (n, V)."""
-        return self.head(hidden)
-
-    def log_probability(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Of one token at each place: (n, D) last hidden states, (n,) ids -> (n,) float32."""
-        pieces = zip(hidden.split(LOGITS_AT_A_TIME), ids.split(LOGITS_AT_A_TIME), strict=True)
-        return torch.cat([-F.cross_entropy(self.logits(states).float(), wanted, reduction="none") for states, wanted in pieces])
+    def logits(self, hidden: Tensor, ids: Tensor | None = None) -> Tensor:
+        """(n, D) last hidden states -> (n, V), or (n, k) of these tokens (k,) alone."""
+        return self.head(hidden) if ids is None else F.linear(hidden, self.head.weight[ids], self.head.bias[ids])
 
 
 def _layer(inner: str) -> str:

@@ -20,6 +20,7 @@ from scrutiny.testing import check_embedder  # noqa: E402
 VERSIONS = ("v1", "v2")
 OFFICIAL = {"v1": ("gc30M", "V1-10M"), "v2": ("gc104M", "V2-104M")}
 STATES, LOGITS = 2e-5, 1e-4  # as the README of the fixtures suggests
+PLACES = 2e-6
 
 
 class Fixture:
@@ -115,20 +116,28 @@ def test_masked_genes(fixture):
     batch.columns["ids"][places] = fixture.model.files.genes.special["<mask>"]
     states = net(batch)[places]
     logits = net.logits(states)
-    assert np.allclose(net.log_probability(states, true[places]).numpy(), fixture.expected["mask_true_logprob"], atol=LOGITS, rtol=0)
+    log_probability = logits.log_softmax(1).gather(1, true[places][:, None])[:, 0]
+    assert np.allclose(log_probability, fixture.expected["mask_true_logprob"], atol=LOGITS, rtol=0)
     assert np.allclose(logits.gather(1, true[places][:, None])[:, 0], fixture.expected["mask_true_logit"], atol=LOGITS, rtol=0)
     assert np.array_equal(logits.topk(5).indices.numpy(), fixture.expected["mask_top5"])
 
 
-def test_reconstruct_without_hiding_gives_the_logits_of_the_fixture(fixture):
+def test_reconstruct_without_hiding_gives_the_places_that_the_logits_of_the_fixture_mean(fixture):
     cell = int(fixture.expected["rows"][fixture.expected["logits_cell"]])
     found = fixture.model.reconstruct(fixture.data.take([cell]))
     ids = fixture.tokens.of(int(fixture.expected["logits_cell"]))
-    true = torch.log_softmax(torch.from_numpy(fixture.expected["logits"]), 1).numpy()[np.arange(len(ids)), ids]
-    n_start, n_end = len(fixture.model.files.start), len(fixture.model.files.end)
-    assert np.allclose(found.predicted, true[n_start : len(true) - n_end], atol=LOGITS, rtol=0)
-    assert not found.hidden.any() and not found.true.any()
-    assert found.quantity == "log-probability of the gene at its place"
+    inner = slice(len(fixture.model.files.start), len(ids) - len(fixture.model.files.end))
+    assert np.allclose(found.predicted, places_by_hand(fixture.expected["logits"][inner], ids[inner]), atol=PLACES, rtol=0)
+    assert np.allclose(found.true, (np.arange(len(found.true)) + 0.5) / len(found.true), atol=1e-6)
+    assert not found.hidden.any() and found.quantity == "rank"
+    assert found.predicted.std() > 100 * PLACES
+
+
+def places_by_hand(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Expected places from logits (n, V) of all words, in float64."""
+    chances = np.exp(logits[:, ids].astype(np.float64))
+    chances /= chances.sum(1, keepdims=True)
+    return ((np.arange(len(ids)) + 0.5) / len(ids)) @ (chances / chances.sum(0))
 
 
 def test_reconstruct_masks_what_is_hidden(fixture):
@@ -147,7 +156,8 @@ def test_reconstruct_masks_what_is_hidden(fixture):
         batch = batch_of(tokens.take([cell]))
         batch.columns["ids"][n_start + np.flatnonzero(gone)] = genes.special["<mask>"]
         states = model.net(batch)[n_start : len(batch.columns["ids"]) - n_end]
-        assert np.allclose(found.predicted[entries], model.net.log_probability(states, torch.from_numpy(ids)), atol=LOGITS, rtol=0)
+        wanted = places_by_hand(model.net.logits(states).numpy(), ids)
+        assert np.allclose(found.predicted[entries], wanted, atol=PLACES, rtol=0)
     assert found.gene_ids[found.columns[0]] in data.genes
 
 

@@ -33,12 +33,11 @@ from scrutiny.nets.tokens import Batch, Tokens, joined
 from scrutiny.nets.weights import read_tensors
 
 from .genes import Counts, Matched, Vocabulary
-from .masking import PROBABILITY, masked
+from .masking import masked
 from .model import Foundation, Untrained, untrained_card
 from .ranks import ranked, stable
 
 Pooling = Literal["cls", "mean"]
-Head = Literal["value", "gene"]
 WEIGHTS = ("pytorch_model.bin", "model.safetensors")
 TOKENS = ("tokens.pickle", "human_mouse_tokens.pickle", "h&m_token*.pickle")
 MEDIANS = ("gene_median.pickle", "human_gene_median*.pickle", "mouse_gene_median*.pickle")
@@ -166,34 +165,23 @@ class Genecompass(Foundation):
         words = self.net.words.weight.detach().float().cpu().numpy()
         return GeneEmbedding(words[self.files.tokens[matched.words]], matched.gene_ids)
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0, head: Head = "value") -> Reconstruction:
-        """What the model says at the place of each gene that fits in; a hidden gene is masked together with its expression.
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
+        """Log count, log2(1 + count / median), at the place of each gene that fits in; of a hidden one also the gene is masked.
 
         Parameters
         ----------
         hide
             Share of the genes of each cell that the model is not shown, drawn by (seed, cell id).
-        head
-            "value": expression of the gene there, as log2(1 + count / median); "gene": log-probability of the gene.
         """
-        if head not in ("value", "gene"):
-            raise InputError(f"head is '{head}'; expected value or gene")
         matched, tokens = self.match(query), joined(self.token_chunks(query))
         masks = {"ids": MASK, "values": MASKED_VALUE}
         shown = masked(tokens, self.files.tokens[matched.words], hide, seed=self.seed, query=query, masks=masks)
-        if head == "value":
-            true, quantity, predict = tokens.columns["values"], "log2(1 + count / median)", self._values
-        else:
-            true, quantity, predict = np.zeros(len(tokens.columns["ids"])), PROBABILITY, self._log_probability
-        return shown.reconstruct(query, matched, self.runner(), predict, true=true, quantity=quantity)
+        true = tokens.columns["values"]
+        return shown.reconstruct(query, matched, self.runner(), self._values, true=true, quantity="log count")
 
     def _values(self, batch: Batch) -> Tensor:
         """(N,) expression at each place."""
         return self.net.values(self.net(batch))
-
-    def _log_probability(self, batch: Batch) -> Tensor:
-        """(N,) of the true token at each place."""
-        return self.net.log_probability(self.net(batch), batch.columns["true"])
 
 
 class UntrainedGenecompass(Untrained, Genecompass):

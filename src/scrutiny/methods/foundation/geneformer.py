@@ -21,7 +21,7 @@ from scrutiny.nets.tokens import Batch, Tokens, joined
 from scrutiny.nets.weights import read_tensors
 
 from .genes import Counts, Matched, Vocabulary
-from .masking import PROBABILITY, masked
+from .masking import masked
 from .medians import MedianGenes
 from .model import Foundation, Untrained, untrained_card
 from .ranks import framed
@@ -155,7 +155,7 @@ class Geneformer(Foundation):
         return GeneEmbedding(words[self.files.genes.tokens[matched.words]], matched.gene_ids)
 
     def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """Log-probability of each gene at its place, for all genes that fit in; <mask> stands in the places of the hidden ones.
+        """Expected place in the ranking of each gene that fits in; <mask> stands in the places of the hidden ones.
 
         Parameters
         ----------
@@ -173,12 +173,7 @@ class Geneformer(Foundation):
         matched, tokens = self.match(query), joined(self.token_chunks(query))
         masks = {"ids": genes.special["<mask>"]}
         given = masked(tokens, genes.tokens[matched.words], hide, seed=self.seed, query=query, masks=masks)
-        sure = np.zeros(len(given.tokens.columns["true"]))
-        return given.reconstruct(query, matched, self.runner(), self._log_probability, true=sure, quantity=PROBABILITY)
-
-    def _log_probability(self, batch: Batch) -> Tensor:
-        """(N,) of the true token at each place."""
-        return self.net.log_probability(self.net(batch), batch.columns["true"])
+        return given.ranks(query, matched, self.runner(), self.net)
 
 
 class UntrainedGeneformer(Untrained, Geneformer):

@@ -1,10 +1,10 @@
-"""Genes hidden from a model, and what it says at their places: the ground of `reconstruct` for models with a mask token."""
+"""Genes hidden from a model, and what it says of them: the ground of `reconstruct` for models with a mask token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,18 @@ from torch import Tensor
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.outputs import Reconstruction
 from scrutiny.nets.inference import Runner
+from scrutiny.nets.places import expected_places
 from scrutiny.nets.tokens import Batch, Tokens
 
 from .draws import hidden
 from .genes import Matched
 
-PROBABILITY = "log-probability of the gene at its place"
-"""The quantity of heads that name a gene; a sure model says 0."""
+
+class NamesTokens(Protocol):
+    """A net that says which token it takes to stand at a place."""
+
+    def __call__(self, batch: Batch) -> Tensor: ...
+    def logits(self, hidden: Tensor, ids: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,7 @@ class Masked:
     Attributes
     ----------
     tokens
-        As the model is shown them, with the column ``true``: ids as they are.
+        As the model is shown them, with the columns ``true``, ids as they are, and ``is_gene``: it is a gene of the data.
     place
         (n_entries,) int64 which of the tokens are genes of the data.
     rows, columns
@@ -54,6 +59,18 @@ class Masked:
         at = (self.rows, self.columns, predicted[self.place], true[self.place].astype(np.float32), self.hidden)
         return Reconstruction(query.cell_ids, matched.gene_ids, *at, quantity=quantity)
 
+    def ranks(self, query: Dataset, matched: Matched, runner: Runner, net: NamesTokens) -> Reconstruction:
+        """The expected place of each gene among those of its cell, beside its true one; see `expected_places`."""
+
+        def predict(batch: Batch) -> Tensor:
+            return expected_places(net(batch), batch, batch.columns["is_gene"], batch.columns["true"], net.logits)
+
+        n_genes = np.bincount(self.rows, minlength=self.tokens.n_cells)
+        first = np.cumsum(n_genes) - n_genes
+        true = np.zeros(int(self.tokens.lengths.sum()))
+        true[self.place] = (np.arange(len(self.rows)) - first[self.rows] + 0.5) / n_genes[self.rows]
+        return self.reconstruct(query, matched, runner, predict, true=true, quantity="rank")
+
 
 def masked(tokens: Tokens, genes: NDArray[np.int64], hide: float, *, seed: int, query: Dataset, masks: Mapping[str, float]) -> Masked:
     """Hide a share of the genes of each cell, drawn by (seed, cell id).
@@ -76,4 +93,5 @@ def masked(tokens: Tokens, genes: NDArray[np.int64], hide: float, *, seed: int, 
     shown = {name: values.copy() for name, values in tokens.columns.items()}
     for name, mask in masks.items():
         shown[name][place[gone]] = mask
-    return Masked(Tokens(tokens.lengths, {**shown, "true": true}, tokens.cells), place, rows, column_of[true[place]], gone)
+    told = {**shown, "true": true, "is_gene": column_of[true] >= 0}
+    return Masked(Tokens(tokens.lengths, told, tokens.cells), place, rows, column_of[true[place]], gone)

@@ -25,7 +25,7 @@ from scrutiny.nets.tokens import Batch, Tokens, joined
 from scrutiny.nets.weights import read_checkpoint
 
 from .genes import Counts, Matched, Vocabulary
-from .masking import PROBABILITY, masked
+from .masking import masked
 from .model import Foundation, Untrained, untrained_card
 from .ranks import framed, ranked
 
@@ -224,7 +224,7 @@ class Nicheformer(Foundation):
         return GeneEmbedding(self.net.words.weight.detach().float().cpu().numpy()[matched.words + FIRST_GENE], matched.gene_ids)
 
     def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """Log-probability of each gene at its place, for all genes that fit in; the mask token stands in the places of the hidden ones.
+        """Expected place in the ranking of each gene that fits in; the mask token stands in the places of the hidden ones.
 
         Parameters
         ----------
@@ -233,12 +233,7 @@ class Nicheformer(Foundation):
         """
         matched, tokens = self.match(query), joined(self.token_chunks(query))
         shown = masked(tokens, matched.words + FIRST_GENE, hide, seed=self.seed, query=query, masks={"ids": MASK})
-        certain = np.zeros(len(tokens.columns["ids"]))
-        return shown.reconstruct(query, matched, self.runner(), self._log_probability, true=certain, quantity=PROBABILITY)
-
-    def _log_probability(self, batch: Batch) -> Tensor:
-        """(N,) of the true token at each place."""
-        return self.net.log_probability(self.net(batch), batch.columns["true"])
+        return shown.ranks(query, matched, self.runner(), self.net)
 
 
 class UntrainedNicheformer(Untrained, Nicheformer):
