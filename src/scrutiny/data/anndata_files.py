@@ -110,7 +110,7 @@ def _told(uns: Mapping[str, Any], obs: pd.DataFrame) -> tuple[dict[str, str], st
     """What a file says of itself: keys of the CELLxGENE schema, or the same under ``uns['source']``."""
     inner = uns.get("source")
     told = {**(inner if isinstance(inner, Mapping) else {}), **{k: v for k, v in uns.items() if k != "source"}}
-    names = {"citation": "citation", "source": "title", "file_note": "note"}
+    names = {"citation": "citation", "source": "title", "file_note": "note", "licence": "license"}
     facts = {fact: str(told[key]) for fact, key in names.items() if isinstance(told.get(key), str)}
     latin = told.get("organism")
     if latin is None and "organism" in obs and obs["organism"].nunique() == 1:

@@ -8,7 +8,8 @@ million cells two different ones agree by chance about three times in a million 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,22 @@ def row_sums(entries: NDArray[np.uint64], indptr: NDArray[np.integer]) -> NDArra
 def cell_hashes(values: sparse.csr_matrix, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The number of each cell (n_cells,) over all columns of ``values`` (n_cells, n_genes), which holds counts."""
     return row_sums(terms(values, keys), values.indptr)
+
+
+class OnPanel(NamedTuple):
+    """Of some cells (n_cells,): their numbers over a panel of genes, and whether they express enough of it ``to_tell``."""
+
+    hashes: NDArray[np.uint64]
+    to_tell: NDArray[np.bool_]
+
+
+def panel_hashes(values: sparse.csr_matrix, keys: NDArray[np.uint64], panels: Iterable[NDArray[np.bool_]]) -> Iterator[OnPanel]:
+    """Of each panel (n_genes,) bool, the numbers of cells with counts ``values`` (n_cells, n_genes)."""
+    entries = terms(values, keys)
+    for panel in panels:
+        inside = panel[values.indices]
+        n_expressed = row_sums(inside.astype(np.uint64), values.indptr)
+        yield OnPanel(row_sums(entries * inside, values.indptr), n_expressed >= FEWEST_EXPRESSED)
 
 
 def mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

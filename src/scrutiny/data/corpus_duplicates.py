@@ -2,7 +2,7 @@
 
 For each distinct list of genes among the files a cell has one number, over the genes that its own file and that list share. Two cells are
 equal if their numbers agree, each taken over the list of the other. So the comparison is exact on the shared genes and costs a number a
-cell, not a pair. A cell that expresses fewer than `FEWEST_EXPRESSED` of the shared genes is not judged.
+cell, not a pair. A cell that expresses fewer than `cell_hashes.FEWEST_EXPRESSED` of the shared genes is not judged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from .cell_hashes import FEWEST_EXPRESSED, mixed, row_sums, terms
+from .cell_hashes import mixed, panel_hashes
 
 
 class Marks(NamedTuple):
@@ -33,10 +33,8 @@ class GeneLists:
 
     def marks(self, values: sparse.csr_matrix) -> Marks:
         """Of cells whose columns are all genes of the corpus's files: counts (n_cells, n_rows)."""
-        entries, indptr = terms(values, self.keys), values.indptr
-        inside = (mask[values.indices] for mask in self.listed)
-        sums = [(row_sums(entries * mask, indptr), row_sums(mask.astype(np.uint64), indptr)) for mask in inside]
-        return Marks(np.array([hashes for hashes, _ in sums]), np.array([n >= FEWEST_EXPRESSED for _, n in sums]))
+        hashes, tell = zip(*panel_hashes(values, self.keys, self.listed), strict=True)
+        return Marks(np.array(hashes), np.array(tell))
 
 
 def marked_by(hashes: NDArray[np.uint64], own_list: int) -> NDArray[np.uint64]:

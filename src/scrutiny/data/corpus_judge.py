@@ -97,17 +97,17 @@ class Judge:
         named = [[fnmatchcase(source.name, rule) or fnmatchcase(study, rule) for rule in self.config.hold_out] for study in distinct]
         return np.array([names.index(True) if any(names) else KEPT for names in named], dtype=np.int64)[which]
 
-    def set_apart(self, source: Source, held: NDArray[np.bool_], tell: Tell) -> Judged:
-        """The marks of cells that no cell of the corpus may equal: those ``held`` (n_cells,) of a file, good or not."""
+    def set_apart(self, source: Source, is_held: Callable[[Dataset], NDArray[np.bool_]], tell: Tell) -> Judged:
+        """The marks of cells that no cell of the corpus may equal: those of a file, good or not, that are held (n_cells,)."""
         data = source.open()
-        hashing = _Hashing(self.union, source, data)
-        for start, stop, values in data.matrix.chunks():
+        held, hashing = is_held(data), _Hashing(self.union, source, data)
+        for start, stop, values in data.matrix.chunks() if held.any() else ():
             hashing.keep(hashing(values[held[start:stop]]))
             tell(stop - start)
         return hashing.judged(np.where(held, KEPT, 0), source.studies(data))
 
     def judge(self, source: Source, known: Known, owner: int, tell: Tell) -> Judged:
-        """All cells of a file. ``known`` are those that they are compared with; the ones that stay are added to it as those of ``owner``."""
+        """All cells of a file. ``known`` are those that they are compared with; the ones that stay are added to it as ``owner``'s."""
         data = source.open()
         studies, quality = source.studies(data), Quality.of(self.config, source.names)
         ruled, verdicts = self.ruled_out(source, studies), np.full(data.n_cells, KEPT, dtype=np.int32)
@@ -169,5 +169,9 @@ class _Hashing:
 
     def judged(self, verdict: NDArray[np.integer], studies: NDArray[np.str_]) -> Judged:
         distinct, study = np.unique(studies, return_inverse=True)
-        marks = [np.concatenate(kept) for kept in self.marks]
-        return Judged(np.concatenate(self.whole), marks, verdict.astype(np.int32), study, distinct, self.n_expressing)
+        marks = [_joined(kept) for kept in self.marks]
+        return Judged(_joined(self.whole), marks, verdict.astype(np.int32), study, distinct, self.n_expressing)
+
+
+def _joined(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    return np.concatenate([*parts, np.empty(0, np.uint64)])

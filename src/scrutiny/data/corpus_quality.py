@@ -20,7 +20,7 @@ class Quality(NamedTuple):
 
     @classmethod
     def of(cls, config: CorpusConfig, names: Names) -> Quality:
-        """By symbol, as mitochondrial genes are called MT-... in man and mt-... in mouse. A file without them loses no cell for its share."""
+        """Mitochondrial genes are told by their symbols: MT-... in man, mt-... in mouse. Where a file lists none, no cell has any."""
         upper = np.char.upper(names.symbols) if len(names.symbols) else names.symbols
         return cls(config, np.char.startswith(upper, "MT-").astype(np.float32))
 

@@ -58,14 +58,14 @@ class Source:
     def open(self) -> Dataset:
         """Its cells: values of up to about 1 GB come into memory, larger ones stay on disk. Raises InputError if they are no counts."""
         file = self.file
-        organism = self.about["organism"]
-        data = read(file.path, layer=file.layer or None, scale=Scale.COUNTS, organism=organism, name=file.name, obsm=(), duplicates="rename")
+        declared = {"layer": file.layer or None, "scale": Scale.COUNTS, "organism": self.about["organism"], "name": file.name}
+        data = read(file.path, **declared, obsm=(), duplicates="rename")
         if data.n_cells != self.n_cells:
             raise InputError(f"{file.path} changed while the corpus was built; run the same command again")
         return data
 
     def column(self, data: Dataset, named: str, usual: str = "") -> NDArray[np.str_]:
-        """Values (n_cells,) of a column that was named, else of the usual one; '' where there is none. Raises InputError if it is not there."""
+        """Values (n_cells,) of the column that was named, which must be there, or else of the usual one; '' where there is none."""
         if named and named not in data.obs:
             raise InputError(f"{self.file.path} has no column '{named}'; it has {list(data.obs.columns)[:20]}")
         column = named or usual
