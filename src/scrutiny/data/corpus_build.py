@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from scrutiny.core.atomic import refused, remove_parts
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
-from scrutiny.core.keys import digest_of_json
 
-from .corpus import FORMAT, Corpus, is_manifest_of_ours
+from .corpus import Corpus, is_manifest_of_ours
 from .corpus_config import CorpusConfig
 from .corpus_duplicates import Known
 from .corpus_judge import Judge, Judged, marks_of
-from .corpus_manifest import Built, columns_of, described, medians_of, write_manifest
+from .corpus_manifest import Built, columns_of, key_of, medians_of, write_manifest
 from .corpus_shards import FOUND, Columns, Dealing, Found, Scatter, gather, write_shard
 from .corpus_sources import Source, Union, source_of
 
@@ -58,7 +57,7 @@ def build_corpus(config: CorpusConfig, out: str | Path, *, tell: Tell = lambda p
     """
     out = Path(out).absolute()
     sources = {file.name: source_of(file, config) for file in (*config.files, *config.hold_out_cells_of)}
-    key = digest_of_json([FORMAT, described(config), {name: source.sha256 for name, source in sources.items()}])
+    key = key_of(config, {name: source.sha256 for name, source in sources.items()})
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock")):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scrutiny.core.atomic import write_atomic
 from scrutiny.core.errors import InputError
+from scrutiny.core.keys import digest_of_json
 
 from .cell_hashes import FEWEST_EXPRESSED, gene_keys
 from .corpus import FORMAT, GENES, HASHES, MANIFEST
@@ -55,6 +56,11 @@ class Built(NamedTuple):
         verdict = self.judged[name].verdict.astype(np.int64)
         verdict[self.found[name].no_gene] = self.judge.reasons(self.sources[name]).index(NO_GENE)
         return verdict
+
+
+def key_of(config: CorpusConfig, digests: Mapping[str, str]) -> str:
+    """Key of a corpus, built or not: of its config and the SHA-256 of each file by name."""
+    return digest_of_json([FORMAT, described(config), dict(digests)])
 
 
 def described(config: CorpusConfig) -> dict[str, Any]:
