@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scrutiny.engine.plan import Plan, Planned
+    from scrutiny.engine.preparations import Preparation
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -31,7 +32,23 @@ def show_plan(plan: Plan, console: Console) -> None:
         console.print(table)
     for reason, number in reasons.items():
         console.print(f"  ({number}) {reason}", markup=False, highlight=False)
-    console.print(f"{len(plan.jobs())} jobs, about {_duration(plan.seconds)} one after the other; nothing was run.", highlight=False)
+    before = _show_preparations(plan.preparations(), console)
+    jobs = f"{len(plan.jobs())} jobs, about {_duration(plan.seconds)} one after the other"
+    console.print(f"{before}{jobs}; nothing was run.", highlight=False)
+
+
+def _show_preparations(found: list[Preparation], console: Console) -> str:
+    """A table of the trainings that come first; returns how they begin the last line."""
+    if not found:
+        return ""
+    table = plain_table("Trainings before anything else", "net", "seeds", "each", right=("each",))
+    for called in dict.fromkeys(preparation.called for preparation in found):
+        own = [preparation for preparation in found if preparation.called == called]
+        table.add_row(called, ", ".join(str(preparation.seed) for preparation in own), f"~{_duration(own[0].seconds)}")
+    console.print(table)
+    rough = "by the operations declared and a short measurement of this machine: within a factor of two or three"
+    console.print(f"  The times of trainings are rough, {rough}.", highlight=False)
+    return f"{len(found)} trainings, roughly {_duration(sum(preparation.seconds for preparation in found))}; then "
 
 
 def _names(runs: list[Planned]) -> list[str]:
@@ -39,7 +56,8 @@ def _names(runs: list[Planned]) -> list[str]:
     from scrutiny.report.comparisons import with_display_names
 
     specs = [run.spec for run in runs]
-    table = pd.DataFrame({"method": [spec.method for spec in specs], "method_options": [spec.method_options for spec in specs]})
+    columns = {"method": [spec.method for spec in specs], "method_options": [spec.method_options for spec in specs]}
+    table = pd.DataFrame({**columns, "called": [run.facts.get("called", "") for run in runs]})
     return list(with_display_names(table)["method"])
 
 

@@ -1,4 +1,4 @@
-"""One progress bar per study and per embedding, with the time left; plain lines where nobody watches."""
+"""One progress bar per study, per training and per embedding, with the time left; plain lines where nobody watches."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from scrutiny.engine.conduct import Event
     from scrutiny.engine.spread import Progress
+    from scrutiny.tuning.loop import Report
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -53,6 +54,36 @@ def trouble(event: Event) -> str:
     if event.kind in ("died", "waiting"):
         return f"{event.method} on {event.dataset}: {event.reason}"
     return ""
+
+
+@contextmanager
+def training_bar(console: Console, what: str) -> Iterator[Callable[[Report], None]]:
+    """A function that shows how far a training is, with its loss and the time left, until the block is left."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    begun, last_line = monotonic(), monotonic()
+    first: list[float] = []
+
+    def told(report: Report) -> str:
+        first.append(report.progress)
+        done = report.progress - first[0]
+        left = time_left((monotonic() - begun) * max(1 - report.progress, 0) / done) if done > 0 else ""
+        return f"loss {report.loss:.4g}{f', {left}' if left else ''}"
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(what, total=1.0, told="")
+
+        def show(report: Report) -> None:
+            nonlocal last_line
+            bars.update(bar, completed=min(report.progress, 1.0), told=told(report))
+            is_last = report.progress >= 1
+            if is_last or (not console.is_terminal and monotonic() - last_line > SECONDS_BETWEEN_LINES):
+                last_line = monotonic()
+                how_far = f"{min(report.progress, 1.0):.0%}, {told(report)}"
+                console.print(f"{what}: {how_far}", markup=False, highlight=False, soft_wrap=True)
+
+        yield show
 
 
 @contextmanager

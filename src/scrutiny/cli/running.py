@@ -262,7 +262,7 @@ def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, job
     """Plan, run with a progress bar, say the verdict, write the report; leave with the exit code that tells how it went."""
     from rich.console import Console
 
-    from scrutiny.cli.progress import progress_bar
+    from scrutiny.cli.progress import progress_bar, training_bar
     from scrutiny.report.page import write_report
     from scrutiny.report.terminal import show
 
@@ -274,6 +274,9 @@ def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, job
     if n_done := sum(run.state == "done" for run in plan.runs):
         console.print(f"{n_done} of {len(plan.runs)} runs are in {out} from before and are not done again.", highlight=False)
     try:
+        for i, training in enumerate(trainings := plan.preparations()):
+            with training_bar(console, f"training {i + 1} of {len(trainings)}: {training.called}, seed {training.seed}") as tell:
+                training.carry_out(tell)
         with progress_bar(console) as on_event:
             store = study.run(out, on_event=on_event, jobs=jobs or usual_jobs(study), threads=1, **options)
     except KeyboardInterrupt:

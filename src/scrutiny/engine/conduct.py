@@ -138,11 +138,11 @@ class Conductor:
     def _finish(self, key: str, status: Status | None, reason: str) -> None:
         self.left.discard(key)
         spec = self.runs[key].spec
-        event = Event("finished", 0, 0, None, spec.dataset, spec.method, spec.task, spec.seed, status, reason)
+        event = Event("finished", 0, 0, None, spec.dataset, self.runs[key].called, spec.task, spec.seed, status, reason)
         self._tell(event)
 
     def _event(self, kind: Literal["started", "waiting", "died"], job: Job, reason: str = "") -> Event:
-        return Event(kind, 0, 0, None, job.dataset, job.method, seed=job.seed, reason=reason)
+        return Event(kind, 0, 0, None, job.dataset, self.runs[job.specs[0].key].called, seed=job.seed, reason=reason)
 
     def _tell(self, event: Event) -> None:
         done = len(self.runs) - len(self.left)

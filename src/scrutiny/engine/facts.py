@@ -38,13 +38,17 @@ def task_facts(task: TaskCard, data: Dataset) -> dict[str, Any]:
 
 
 def method_facts(method: Any, data: Dataset) -> dict[str, Any]:
-    """Facts of all Runs of a method on a data set. One that has more to tell (its weights, how many genes) offers ``facts(data)``."""
+    """Facts of all Runs of a method on a data set.
+
+    One that has more to tell (its weights, how many genes) offers ``facts(data)``; one that a reader knows by another name than its own
+    has that name as ``called``, which is part of no key.
+    """
     card: MethodCard = method.card
     try:
         more = method.facts(data) if hasattr(method, "facts") else {}
     except NotApplicable:  # which the Run itself says
         more = {}
-    return {"kind": card.kind, "trained_on": card.trained_on, **more}
+    return {"kind": card.kind, "trained_on": card.trained_on, "called": getattr(method, "called", ""), **more}
 
 
 def label_column(task: TaskCard, data: Dataset) -> str:

@@ -21,6 +21,7 @@ from .applies import obstacle
 from .embedding import TRUTH, Chosen, recorded_options
 from .facts import label_column, method_facts, task_facts
 from .jobs import Job
+from .preparations import Preparation, preparations
 from .resample import DONOR
 from .store import Store
 
@@ -92,10 +93,17 @@ class Planned:
     """The method is fitted and asked anew for this task; other tasks share one output."""
     seconds_per_1000_cells: float
     """Estimate for the output; that of the card unless the method knows better."""
+    seconds_to_prepare: float | None = None
+    """Estimate for what the method does before it is fitted, once for a seed; None: nothing."""
 
     @property
     def kind(self) -> str:
         return self.card.kind
+
+    @property
+    def called(self) -> str:
+        """Name of the method to the reader."""
+        return str(self.facts.get("called") or self.spec.method)
 
     @property
     def n_cells(self) -> int:
@@ -125,8 +133,12 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Estimate for what is to do, one job after the other on 2 cores."""
+        """Estimate for the jobs that are to do, one after the other on 2 cores."""
         return sum(job.seconds for job in self.jobs())
+
+    def preparations(self) -> list[Preparation]:
+        """What is to be prepared before the jobs, else each does it for itself: trainings that are not done."""
+        return [preparation for preparation in preparations(self.of(State.TO_DO)) if not preparation.is_done()]
 
     def jobs(self) -> list[Job]:
         """What is to do, by output; the longest first, so that parallel workers end together."""
@@ -174,13 +186,14 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
             knows_better = found is None and hasattr(method, "seconds_per_1000_cells")
+            to_prepare = method.seconds_to_prepare() if found is None and hasattr(method, "prepare") else None
             pace = method.seconds_per_1000_cells(data) if knows_better else card.seconds_per_1000_cells
             data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in _seeds(grid, card):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
                 has_own_output = task.asks != "embed" or not (task.query_visible or card.independent)
                 told = {**facts, **method_facts(method, data)}
-                yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace)
+                yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace, to_prepare)
 
 
 def _seeds(grid: Grid, card: MethodCard) -> tuple[int, ...]:
@@ -226,9 +239,13 @@ def _within_budget(planned: list[Planned], budget: float | None) -> list[Planned
         return planned
     embedding: dict[str, float] = defaultdict(float)
     total: dict[str, float] = defaultdict(float)
-    for group in _by_output(run for run in planned if run.state is State.TO_DO):
+    to_do = [run for run in planned if run.state is State.TO_DO]
+    for group in _by_output(to_do):
         embedding[group[0].spec.method] += _seconds_to_embed(group)
         total[group[0].spec.method] += _seconds(group)
+    for preparation in preparations(to_do):
+        embedding[preparation.chosen.name] += preparation.seconds
+        total[preparation.chosen.name] += preparation.seconds
     controls = {run.spec.method for run in planned if run.kind == "control"}
     twins = {run.card.twin_of: run.spec.method for run in planned if run.card.twin_of}
     dropped: dict[str, str] = {}

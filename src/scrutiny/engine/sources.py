@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from scrutiny.core.dataset import Dataset, missing_column
 from scrutiny.core.errors import InputError
 from scrutiny.data.catalog import load as load_from_catalog
@@ -35,6 +37,8 @@ class Source:
         Whether roles that nobody named may be taken from columns that look like it. The notes say so.
     cells
         A larger data set is sampled to so many; None: all cells.
+    without
+        Column -> values; the cells that have one of them are left out first.
     facts
         What the user knows, e.g. ``{"label_origin": "sorted"}``.
     """
@@ -49,6 +53,7 @@ class Source:
     organism: str | None = None
     propose: bool = False
     cells: int | None = N_CELLS
+    without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> Scored:
@@ -59,7 +64,7 @@ class Source:
         InputError
             If the file or a column is not what it should be.
         """
-        data = self.whole()
+        data = _left_out(self.whole(), self.without)
         labels = self.labels or ((data.roles["label"],) if data.has("label") else ())
         for column in labels[1:]:
             data = keep_good(data.with_roles(label=column))
@@ -86,3 +91,17 @@ class Source:
         asked = {"layer": self.layer} if self.layer else {}
         named = replace(data.with_roles(**roles), facts={**data.facts, **asked, **self.facts})
         return with_proposed_roles(named) if self.propose else named
+
+
+def _left_out(data: Dataset, without: Mapping[str, tuple[str, ...]]) -> Dataset:
+    """Without the cells that have one of these values in a column. Raises InputError if there is no such column or value."""
+    for column, values in without.items():
+        if column not in data.obs:
+            raise InputError(missing_column(data.name, "without", column, data.obs.columns))
+        found = data.obs[column].astype(str).to_numpy(str)
+        if odd := sorted({*values} - {*found}):
+            raise InputError(f"cells whose '{column}' is '{odd[0]}' are to be left out, but '{data.name}' has {sorted({*found})[:20]}")
+        gone = np.isin(found, values)
+        note = f"{gone.sum():,} of {data.n_cells:,} cells were left out: their '{column}' is {' or '.join(values)}."
+        data = replace(data.take(np.flatnonzero(~gone)), notes=(*data.notes, note))
+    return data

@@ -130,7 +130,7 @@ class Store:
     # Facts
 
     def add_study(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep facts of a study: ``{"datasets": {name: ...}, "methods": {name: card}, "tasks": ..., "metrics": ...}``."""
+        """Keep facts of a study: ``{"datasets": {name: ...}, "methods": {name: card}, "tasks": ..., "metrics": ...}``, and its notes."""
         content = plain(facts)
         self._write(self.folder / "studies" / f"{digest_of_json(content)}.json", content)
 

@@ -110,7 +110,9 @@ class Study:
     seeds
         For methods that are seeded.
     budget
-        Seconds that the plan may take by the estimate; None: no limit. See `Grid`.
+        Seconds that the plan may take by the estimate, trainings included; None: no limit. See `Grid`.
+    notes
+        What a reader must know before anything else; the report begins with it.
     """
 
     datasets: tuple[Source | Dataset | Scored, ...]
@@ -119,6 +121,7 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     budget: float | None = None
     name: str = "study"
+    notes: str = ""
 
     @classmethod
     def from_file(
@@ -153,7 +156,9 @@ class Study:
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:
         """The study that a TOML file declares; see `studyfile` for its keys. Raises InputError naming file and key."""
-        return cls(**{"name": Path(path).stem, **read_study_file(path)})
+        fields = read_study_file(path)
+        methods = (*fields.pop("nets", ()), *fields.pop("methods", BASELINES + CONTROLS))
+        return cls(methods=methods, **{"name": Path(path).stem, **fields})
 
     @cached_property
     def grid(self) -> Grid:
@@ -217,6 +222,7 @@ class Study:
                 "methods": {chosen.name: asdict(METHODS.get(chosen.name).card) for chosen in grid.methods},
                 "tasks": {name: asdict(card) for name, card in tasks.items()},
                 "metrics": {name: asdict(card) for name, card in metrics.items()},
+                "notes": {self.name: self.notes} if self.notes else {},
             }
         )
 

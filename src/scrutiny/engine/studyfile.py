@@ -11,6 +11,21 @@ path = "cells.h5ad"                  # from the folder of this file
 label = ["coarse", "fine"]           # a column or several
 batch = "donor"
 cells = "all"                        # by default a sample of 5,000
+without = { batch = ["pbmc3k"] }     # cells with these values in a column are left out
+
+A study may train nets and score them; each is compared with its untrained twin, and trained anew for each seed::
+
+    notes = "What a reader must know before anything else; the report begins with it."
+
+    [pretraining]                        # what all nets have in common: the tables of `scrutiny pretrain`
+    corpus = { files = ["blood.h5ad"] }
+    model = { family = "scgpt", width = 64, layers = 2 }
+    training = { teraflops = 8 }
+
+    [[nets]]                             # and what each has of its own
+    name = "masked bins"
+    objective = { name = "masked_bins" }
+    use = { pooling = "mean" }           # options of the family, once the net is trained
 """
 
 from __future__ import annotations
@@ -27,6 +42,7 @@ from scrutiny.data.checkpoints import whole_path
 from scrutiny.data.sample import N_CELLS
 
 from .embedding import Chosen
+from .nets import COMMON, OF_NET, methods_of
 from .sources import Source
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -47,7 +63,11 @@ def read_study_file(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}") from error
-    return _Place(path, "").fields(content, _study_keys(path.parent), required={"datasets"})
+    fields = _Place(path, "").fields(content, _study_keys(path.parent), required={"datasets"})
+    common, nets = fields.pop("pretraining", {}), fields.pop("nets", ())
+    if common and not nets:
+        raise InputError(f"{path}: there is a table [pretraining], but no [[nets]] to train")
+    return {**fields, **({"nets": methods_of(common, nets, path.parent)} if nets else {})}
 
 
 def seconds_of(text: str | float) -> float:
@@ -136,6 +156,16 @@ def _text_table(value: Any, place: _Place) -> dict[str, str]:
     return {name: _text(entry, place.at(name)) for name, entry in value.items()}
 
 
+def _table(value: Any, place: _Place) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise place.wrong(value, "a table")
+    return value
+
+
+def _value_lists(value: Any, place: _Place) -> dict[str, tuple[str, ...]]:
+    return {column: _texts(values, place.at(column)) for column, values in _table(value, place).items()}
+
+
 def _options(value: Any, place: _Place, folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise place.wrong(value, "a table of options")
@@ -158,7 +188,18 @@ def _study_keys(folder: Path) -> dict[str, _Key]:
         "methods": _Key(lambda value, place: place.each(value, lambda entry, inner: _method(entry, inner, folder))),
         "budget": _Key(_budget),
         "datasets": _Key(lambda value, place: place.each(value, lambda entry, inner: _source(entry, inner, folder))),
+        "notes": _Key(_text),
+        "pretraining": _Key(lambda value, place: place.fields(value, _net_keys(COMMON), required=set())),
+        "nets": _Key(lambda value, place: place.each(value, _net)),
     }
+
+
+def _net(value: Any, place: _Place) -> dict[str, Any]:
+    return place.fields(value, _net_keys(OF_NET), required={"name"})
+
+
+def _net_keys(keys: Mapping[str, type]) -> dict[str, _Key]:
+    return {name: _Key(_text if kind is str else _table) for name, kind in keys.items()}
 
 
 def _source(value: Any, place: _Place, folder: Path) -> Source:
@@ -173,6 +214,7 @@ def _source(value: Any, place: _Place, folder: Path) -> Source:
         "scale": _Key(_text),
         "organism": _Key(_text),
         "cells": _Key(_cells),
+        "without": _Key(_value_lists),
         "facts": _Key(_text_table),
     }
     fields = place.fields(value, keys, required=set() if isinstance(value, dict) and "catalog" in value else {"path"})

@@ -13,7 +13,7 @@ from scrutiny.core.scores import Run, Score
 from .records import plain
 
 COLUMNS = (
-    "dataset method kind task label_column seed metric family primary status value better low high floor roof label_tuned reason "
+    "dataset method called kind task label_column seed metric family primary status value better low high floor roof label_tuned reason "
     "seconds seconds_fit seconds_embed seconds_score peak_memory_mb n_cells n_dims replicates_kept replicates_held replicates_scheme "
     "metric_version method_version method_options run_key output_key"
 ).split()
@@ -34,6 +34,7 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
     shared = {
         "dataset": spec.dataset,
         "method": spec.method,
+        "called": facts.get("called", ""),
         "kind": facts.get("kind", ""),
         "task": spec.task,
         "label_column": facts.get("label_column", ""),

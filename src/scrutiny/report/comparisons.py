@@ -153,13 +153,16 @@ def comparisons(table: pd.DataFrame) -> list[Comparison]:
 
 
 def with_display_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Tell methods apart that ran with several sets of options, and call ready-made arrays by their names.
+    """Tell methods apart that ran with several sets of options, and call ready-made arrays and trained nets by their names.
 
-    ``scvi`` becomes ``scvi (n_latent=30)`` where another ``scvi`` ran too; ``precomputed`` becomes ``X_mine``. The registered name
-    stays in the column ``registered``. The index must be unique.
+    ``scvi`` becomes ``scvi (n_latent=30)`` where another ``scvi`` ran too; ``precomputed`` becomes ``X_mine``, and a method with a name
+    in the column ``called``, which may be absent, gets that. The registered name stays in the column ``registered``. The index must be
+    unique.
     """
     options = table["method_options"].fillna("{}").map(_parsed)
-    names = pd.Series([_own_name(m, o) for m, o in zip(table["method"], options)], index=table.index, dtype=object)
+    called = table["called"].fillna("") if "called" in table else pd.Series("", table.index)
+    own = [known or _own_name(method, o) for known, method, o in zip(called, table["method"], options)]
+    names = pd.Series(own, index=table.index, dtype=object)
     for name, found in options.groupby(names):
         varied = {key for o in found for key in o if len({_text(other.get(key)) for other in found}) > 1}
         if varied:
