@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -144,12 +145,15 @@ def _fitting(lengths: NDArray[np.int64], budget: int) -> int:
     return max(1, int(np.searchsorted(np.cumsum(np.maximum(lengths, 1)), budget, side="right")))
 
 
-def in_background(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items, the next one made by another thread while this one is used."""
+def in_background(items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
+    """The same items, the next ones made by another thread while this one is used."""
     source = iter(items)
     nothing = object()
     with ThreadPoolExecutor(1, thread_name_prefix="tokens") as pool:
-        ahead = pool.submit(next, source, nothing)
-        while (item := ahead.result()) is not nothing:
-            ahead = pool.submit(next, source, nothing)
-            yield item  # type: ignore[misc]
+        waiting = deque(pool.submit(next, source, nothing) for _ in range(ahead))
+        try:
+            while (item := waiting.popleft().result()) is not nothing:
+                waiting.append(pool.submit(next, source, nothing))
+                yield item  # type: ignore[misc]
+        finally:
+            pool.shutdown(cancel_futures=True)

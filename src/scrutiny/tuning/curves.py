@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+
+from scrutiny.core.atomic import write_atomic
 
 HOW_FAR = ("step", "progress", "epoch", "cells", "tokens", "teraflops", "seconds", "waited")
 FIRST = (*HOW_FAR, "learning_rate", "gradient_norm", "train", "validation")
@@ -20,7 +22,7 @@ Row = Mapping[str, float]
 
 
 class Log:
-    """Rows of ``log.csv``, written anew as a whole: it is small, and so never half a row."""
+    """Rows of ``log.csv``, written anew as a whole: it is small, and so never half a row. Raises StoreError where that is refused."""
 
     def __init__(self, path: Path, rows: list[dict[str, float]] | None = None) -> None:
         self.path, self.rows = path, rows or []
@@ -28,12 +30,11 @@ class Log:
     def add(self, row: Row) -> None:
         self.rows.append(dict(row))
         columns = [*FIRST, *sorted({name for known in self.rows for name in known} - set(FIRST))]
-        part = self.path.with_name(f".{self.path.name}.part")
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(part, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomic(self.path, lambda file: file.write(text.getvalue().encode()))
 
 
 def read_log(path: Path) -> pd.DataFrame:

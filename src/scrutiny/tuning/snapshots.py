@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scrutiny.core.errors import InputError
+from scrutiny.core.errors import InputError, StoreError
 from scrutiny.nets.folder import digest_of_file
 
 KEPT = 2
@@ -38,33 +39,41 @@ def tensors_of(modules: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
     return found
 
 
-def restore(modules: nn.Module, optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The reverse of `tensors_of`. Raises InputError if they are of another net or objective."""
+def restore(modules: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give modules the weights of a snapshot. Raises InputError if they are of another net or objective."""
     weights = {name.removeprefix("module/"): tensor for name, tensor in tensors.items() if name.startswith("module/")}
     try:
         modules.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"the snapshot is of another net or objective: {str(error)[:300]}") from error
+
+
+def restore_optimiser(modules: nn.Module, optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser back what it remembered of each weight."""
     for name, parameter in modules.named_parameters():
         prefix = f"optimiser/{name}/"
         state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
         if state:
-            optimiser.state[parameter] = {
-                what: value if what == "step" else value.to(parameter.device) for what, value in state.items()
-            }
+            optimiser.state[parameter] = {what: value if what == "step" else value.to(parameter.device) for what, value in state.items()}
 
 
 class Snapshots:
-    """``<folder>/step-00000120/`` with ``tensors.safetensors`` and ``state.json``, each whole or not at all."""
+    """``<folder>/step-0000000120/`` with ``tensors.safetensors`` and ``state.json``, each whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, step: int, snapshot: Snapshot) -> None:
-        """Keep a snapshot and remove all but the last ones. Raises InputError if the file system refuses; earlier ones are then kept."""
-        final, part = self._place(step), self.folder / f".part-{os.getpid()}"
+    def put(self, step: int, snapshot: Snapshot, *, keep: int | None = None) -> None:
+        """Write a snapshot and remove all but the last ones and that of the step ``keep``.
+
+        Raises
+        ------
+        StoreError
+            If the file system refuses; earlier snapshots are then as they were.
+        """
+        final, part = self._place(step), self.folder / ".part"
         try:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
             part.mkdir(parents=True)
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}, part / "tensors.safetensors")
             state = {**snapshot.state, "digest": digest_of_file(part / "tensors.safetensors")}
@@ -76,20 +85,24 @@ class Snapshots:
             _sync(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
-            raise InputError(f"a snapshot cannot be written into {self.folder}: {error}; is there space? Earlier ones are kept") from error
-        for old in self._all()[:-KEPT]:
+            raise StoreError(
+                f"a snapshot cannot be written into {self.folder} ({error}). Earlier ones are kept: make room there, or mend the "
+                "permissions, then give the same command again; it goes on"
+            ) from error
+        kept = {*self._all()[-KEPT:], *([] if keep is None else [self._place(keep)])}
+        for old in set(self._all()) - kept:
             shutil.rmtree(old, ignore_errors=True)
 
     def last(self) -> Snapshot | None:
         """The newest one that is whole; None if there is none."""
-        for place in reversed(self._all()):
-            try:
-                state = json.loads((place / "state.json").read_text(encoding="utf-8"))
-                if digest_of_file(place / "tensors.safetensors") == state.pop("digest"):
-                    return Snapshot(load_file(place / "tensors.safetensors"), state)
-            except (OSError, ValueError, KeyError, SafetensorError):
-                continue
-        return None
+        return next(filter(None, map(_read, reversed(self._all()))), None)
+
+    def at(self, step: int) -> Snapshot:
+        """That of a step. Raises InputError if it is not there or not whole."""
+        found = _read(self._place(step))
+        if found is None:
+            raise InputError(f"{self._place(step)} is missing or damaged, and it holds the best weights; train anew in another folder")
+        return found
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -99,6 +112,17 @@ class Snapshots:
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def _read(place: Path) -> Snapshot | None:
+    """None where a snapshot is not whole."""
+    try:
+        state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+        if digest_of_file(place / "tensors.safetensors") != state.pop("digest"):
+            return None
+        return Snapshot(load_file(place / "tensors.safetensors"), state)
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
 
 
 def _sync(path: Path) -> None:
