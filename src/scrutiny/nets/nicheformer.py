@@ -58,7 +58,10 @@ class NicheformerConfig:
 
 
 class NicheformerNet(nn.Module):
-    """Token ids to hidden states. Cells have ``context_length`` tokens, of which the first ``n_real`` are not padding."""
+    """Token ids to hidden states.
+
+    Cells have ``context_length`` tokens, of which the first ``n_real`` are not padding; or, without such an array, no padding at all.
+    """
 
     def __init__(self, config: NicheformerConfig) -> None:
         super().__init__()
@@ -70,8 +73,10 @@ class NicheformerNet(nn.Module):
 
     def forward(self, batch: Batch, n_layers: int | None = None) -> Tensor:
         """Hidden states (N, D) after the first ``n_layers`` layers; None: after all."""
-        n_real = batch.cells["n_real"].clamp(min=1)  # (B,); softmax over no token at all is not defined
-        keys = Keys(torch.nonzero(batch.position < n_real[batch.cell]).squeeze(1), n_real.tolist())
+        keys = None
+        if "n_real" in batch.cells:
+            n_real = batch.cells["n_real"].clamp(min=1)  # (B,); softmax over no token at all is not defined
+            keys = Keys(torch.nonzero(batch.position < n_real[batch.cell]).squeeze(1), n_real.tolist())
         x = self.words(batch.columns["ids"]) + self.positions(batch.position)  # (N, D)
         for layer in self.layers[:n_layers]:
             x = layer(x, batch.lengths, keys)

@@ -160,11 +160,20 @@ class UceNet(nn.Module):
 
     def log_odds(self, cells: Tensor, genes: Tensor) -> Tensor:
         """Vectors of cells (B, D') and of genes (G, D) by `gene_encoder` -> log-odds (B, G) that each cell expresses each gene."""
+        left, right = self._halves(cells, genes)
+        parts = right.split(max(1, PAIRS // len(cells)))
+        return torch.cat([self.binary.after_first(left[:, None] + part).squeeze(2) for part in parts], dim=1)
+
+    def log_odds_of(self, cells: Tensor, genes: Tensor, cell: Tensor, gene: Tensor) -> Tensor:
+        """As `log_odds`, of the pairs (n,) of cell and gene alone: (n,)."""
+        left, right = self._halves(cells, genes)
+        return self.binary.after_first(left[cell] + right[gene]).squeeze(1)
+
+    def _halves(self, cells: Tensor, genes: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first layer of the expression head makes of cells (B, d) and of genes (G, d); their sum is its output."""
         first = self.binary.linears[0]
         of_cell, of_gene = first.weight.split([cells.shape[1], genes.shape[1]], dim=1)
-        left, right = F.linear(cells, of_cell, first.bias)[:, None], F.linear(genes, of_gene)  # (B, 1, D'), (G, D')
-        parts = right.split(max(1, PAIRS // len(cells)))
-        return torch.cat([self.binary.after_first(left + part).squeeze(2) for part in parts], dim=1)
+        return F.linear(cells, of_cell, first.bias), F.linear(genes, of_gene)
 
 
 def _layer_with_mask(layer: Block, x: Tensor, added: Tensor) -> Tensor:

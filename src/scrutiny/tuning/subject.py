@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
+from scrutiny.nets.layers import Block
 from scrutiny.nets.tokens import Batch, Tokens
 
 
@@ -52,13 +53,13 @@ class Subject:
     tokenise
         As the model is fed when it is used, but for what belongs to training (`Tokenise`).
     gene_tokens
-        (n_genes,) int64 token of each column of `Cells.counts`.
+        (n_genes,) int64 token of each column of `Cells.counts`; its place, where every cell has all genes.
     masks
         Column of `Tokens` -> what stands there for a gene, or the value of a gene, that is hidden.
-    width
-        D.
+    width, cell_width
+        D and D'.
     n_words
-        Size of the vocabulary, special tokens included.
+        Size of the vocabulary, special tokens included; tokens of a cell, where every cell has all genes.
     genes
         Vectors (n, D) of genes by token, before any value is known.
     logits
@@ -66,7 +67,17 @@ class Subject:
     value
         Expression (n,) in the family's own units, from hidden states (n, D) of the gene's token.
     value_from_cell
-        The same from vectors of cells (B, D), tokens of genes (n,) and the cell of each (n,).
+        The same from last hidden states of the first tokens (B, D), tokens of genes (n,) and the cell of each (n,).
+    hidden_values
+        The same from a batch of the tokens that are shown, for the genes ``batch.cells["hidden"]`` (B, n_words) bool, row by row.
+    depths
+        Tokens, one each in a cell, whose values are the depth that it is shown at, and the one that it is predicted at.
+    class_logits
+        Over the classes that expression is cut into, (n, n_classes), from hidden states (n, D).
+    log_odds
+        Of being expressed, (n,), from ``cells`` (B, D'), tokens of genes (n,) and the cell of each (n,).
+    enter, layers
+        What enters the first layer (N, D), and the layers, for objectives that run the net in another way.
     """
 
     family: str
@@ -77,11 +88,18 @@ class Subject:
     gene_tokens: NDArray[np.int64]
     masks: Mapping[str, float]
     width: int
+    cell_width: int
     n_words: int
     genes: Callable[[Tensor], Tensor] | None = None
     logits: Callable[[Tensor], Tensor] | None = None
     value: Callable[[Tensor], Tensor] | None = None
     value_from_cell: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    hidden_values: Callable[[Batch], Tensor] | None = None
+    depths: tuple[int, int] | None = None
+    class_logits: Callable[[Tensor], Tensor] | None = None
+    log_odds: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    enter: Callable[[Batch], Tensor] | None = None
+    layers: Sequence[Block] | None = None
 
     def is_gene(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the tokens (n,) are genes of the corpus."""

@@ -15,6 +15,11 @@ from scrutiny.tuning.subject import Subject
 OBJECTIVES: dict[str, str] = {
     "masked_rank": "scrutiny.tuning.objectives.masked:MaskedRank",
     "masked_bins": "scrutiny.tuning.objectives.masked:MaskedBins",
+    "masked_values": "scrutiny.tuning.objectives.values:MaskedValues",
+    "masked_classes": "scrutiny.tuning.objectives.classes:MaskedClasses",
+    "read_depth": "scrutiny.tuning.objectives.read_depth:ReadDepth",
+    "generative": "scrutiny.tuning.objectives.generative:Generative",
+    "expressed": "scrutiny.tuning.objectives.expressed:Expressed",
     "joint_embedding": "scrutiny.tuning.objectives.joint_embedding:JointEmbedding",
 }
 """Name -> "module:class"; loaded on first use."""
