@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 Config = Annotated[Path, typer.Argument(help="Config of the training (.toml); `docs/PRETRAINING.md` says what it may hold.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder for model, log and snapshots; the same one goes on. By default beside the config.")
+    Path | None, typer.Option("--out", "-o", help="Folder for model and log; the same one goes on. By default beside the config.")
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder where the paths of [corpus] begin; by default that of the config.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Processes = Annotated[int, typer.Option("--processes", help="That train together here: one a GPU, or a part of the cores each.", min=1)]
 
 
-def pretrain(config: Config, out: Out = None, data: Data = None, device: Device = "auto") -> None:
+def pretrain(config: Config, out: Out = None, data: Data = None, device: Device = "auto", processes: Processes = 1) -> None:
     """Train a model of any family on your own cells; stopped or killed, the same command goes on.
 
     `scrutiny pretrain examples/pretraining/rank.toml -o rank`
@@ -45,7 +46,7 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
     corpus = corpus_of(read, out)
     _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {len(corpus.manifest['files'])} files", console)
     with _progress(console) as tell:
-        folder = train(read, out, corpus=corpus, device=device, tell=tell)
+        folder = train(read, out, corpus=corpus, device=device, processes=processes, tell=tell)
     _say(f"Model: {folder}; try it: scrutiny run CELLS --label COLUMN --model {read.family}={folder}", console)
 
 
@@ -61,8 +62,8 @@ def _progress(console: Console) -> Iterator[Callable[[Report], None]]:
         def tell(report: Report) -> None:
             bar.update(task, completed=min(report.progress, 1.0), description=f"step {report.step:,} loss {report.loss:.4g}")
             if (row := report.row) is not None:
-                text = f"{100 * row['progress']:3.0f} % epoch {row['epoch']:.2f}  train {row['train']:.4g}  validation {row['validation']:.4g}"
-                _say(text, console)
+                how_far = f"{100 * row['progress']:3.0f} % epoch {row['epoch']:.2f}"
+                _say(f"{how_far}  train {row['train']:.4g}  validation {row['validation']:.4g}", console)
 
         yield tell
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from scrutiny.core.cards import TWIN
 from scrutiny.core.errors import InputError
@@ -29,6 +31,7 @@ from scrutiny.data.corpus_config import CorpusConfig
 from scrutiny.nets.inference import device_of
 from scrutiny.nets.tokens import Tokens
 from scrutiny.tuning.config import Pretraining
+from scrutiny.tuning.distributed import World, joined, launch
 from scrutiny.tuning.feed import Feed
 from scrutiny.tuning.loop import Report, State, Trainer
 from scrutiny.tuning.objective import Objective, start
@@ -61,7 +64,13 @@ def corpus_of(config: Pretraining, out: Path, tell: Callable[..., None] = lambda
 
 
 def pretrain(
-    config: Pretraining, out: Path, *, corpus: Corpus | None = None, device: str = "auto", tell: Callable[[Report], None] = ignore
+    config: Pretraining,
+    out: Path,
+    *,
+    corpus: Corpus | None = None,
+    device: str = "auto",
+    processes: int = 1,
+    tell: Callable[[Report], None] = ignore,
 ) -> Path:
     """Train a model as a config says, or go on where it was stopped, and return its folder; one that is finished is left as it is.
 
@@ -69,27 +78,60 @@ def pretrain(
     ----------
     corpus
         Where it is at hand already; None: `corpus_of` the config.
+    processes
+        That train together on this machine; to train on several machines start one each with ``torchrun``.
 
     Raises
     ------
     InputError
-        If something in the config cannot be, or ``out`` holds a training with another one.
+        If something in the config cannot be, ``out`` holds a training with another one, or somebody else trains there now.
     """
-    work = Work(config, out, corpus or corpus_of(config, out), device)
-    if not work.is_done:
-        trainer = work.trainer(tell)
-        work.finish(trainer.run(), trainer)
+    corpus = corpus or corpus_of(config, out)
+    if processes == 1:
+        return _train(config, out, corpus.folder, device, tell)
+    return launch(partial(_train, config, out, corpus.folder, device), processes, tell)
+
+
+def _train(config: Pretraining, out: Path, corpus: Path, device: str, tell: Callable[[Report], None]) -> Path:
+    """What each of the processes does that train together."""
+    with joined(device_of(device)) as world, _alone(out) if world.is_first else nullcontext():
+        work = Work(config, out, Corpus(corpus), world)
+        if world.is_first:
+            work.prepare()
+        world.wait()
+        if not work.is_done:
+            trainer = work.trainer(tell)
+            state = trainer.run()
+            if world.is_first:
+                work.finish(state, trainer)
+        world.wait()
     return work.model_folder
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep others from training in the same folder at the same time."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"somebody else trains in {out} now; wait, or name another folder") from None
 
 
 class Work:
     """One pretraining: what it is made of, each part made when it is needed."""
 
-    def __init__(self, config: Pretraining, out: Path, corpus: Corpus, device: str) -> None:
+    def __init__(self, config: Pretraining, out: Path, corpus: Corpus, world: World) -> None:
         if config.weights not in DTYPES:
             raise InputError(f"weights is '{config.weights}'; expected one of {', '.join(DTYPES)}")
-        self.config, self.out, self.corpus, self.device = config, out, corpus, device
+        self.config, self.out, self.corpus, self.world = config, out, corpus, world
         self.model_folder = out / "model"
+
+    def prepare(self) -> None:
+        """Write the draft, unless it is there; all else can then be done by several processes."""
+        if not self.record():
+            draft(self.config.family, self.model_folder, genes=self.corpus.genes, sizes=self.config.sizes)
 
     @cached_property
     def key(self) -> str:
@@ -115,11 +157,9 @@ class Work:
     @cached_property
     def model(self) -> Published:
         """The family with the weights that training starts from."""
-        if not self.record():
-            draft(self.config.family, self.model_folder, genes=self.corpus.genes, sizes=self.config.sizes)
         family = METHODS.get(f"{TWIN}{self.config.family}")
         options = in_training(self.config.family, self.record()["sizes"])
-        return family(str(self.model_folder), device=self.device, **options).with_seed(self.config.seed)
+        return family(str(self.model_folder), device=str(self.world.device), **options).with_seed(self.config.seed)
 
     @cached_property
     def subject(self) -> Subject:
@@ -132,7 +172,6 @@ class Work:
 
     def trainer(self, tell: Callable[[Report], None]) -> Trainer:
         training, corpus = self.config.training, self.corpus
-        self.out.mkdir(parents=True, exist_ok=True)
         feed = Feed(
             len(corpus.train),
             lambda shard: cells_of(self.model, corpus.read(corpus.train[shard])),
@@ -141,6 +180,8 @@ class Work:
             self.config.seed,
             views=self.objective.views,
             batches_per_step=training.accumulate,
+            rank=self.world.rank,
+            world=self.world.size,
         )
         return Trainer(
             self.subject,
@@ -151,7 +192,7 @@ class Work:
             training=training,
             folder=self.out,
             key=self.key,
-            device=device_of(self.device),
+            device=self.world.device,
             tell=tell,
         )
 
@@ -201,6 +242,7 @@ class Work:
             "teraflops": state.flops / 1e12,
             "seconds": round(state.seconds, 1),
             "validation": last["validation"],
-            "device": torch.cuda.get_device_name() if self.device.startswith("cuda") else device_of(self.device).type,
+            "device": torch.cuda.get_device_name(self.world.device) if self.world.device.type == "cuda" else self.world.device.type,
+            "processes": self.world.size,
             "versions": {name: version(name) for name in ("scrutiny", "torch", "numpy")},
         }
