@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from scrutiny.data.prepare import log_chunks
 
 from .foundation.draws import hidden
 
-Zeros = Literal["drawn", "all"]
-"""Which of the genes that a cell does not express are asked: as many as it expresses, or all."""
+Zeros = Literal["drawn", "all", "none"]
+"""Which of the genes that a cell does not express are asked: as many as it expresses, all, or none."""
 CELLS_AT_A_TIME = 256
 """Rows made dense at once."""
 LOG_COUNT = "log count"
@@ -45,14 +45,14 @@ class Entries:
     expressed, hidden
         (n_entries,) bool.
     weight
-        (n_entries,) float32 how many genes of the cell each stands for.
+        (n_entries,) float32 how many genes of the cell each stands for; None where zeros are not asked.
     """
 
     lengths: NDArray[np.int64]
     columns: NDArray[np.int32]
     expressed: NDArray[np.bool_]
     hidden: NDArray[np.bool_]
-    weight: NDArray[np.float32]
+    weight: NDArray[np.float32] | None
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -63,10 +63,25 @@ class Entries:
         """(n_expressed,) which of the expressed genes, cell after cell, are hidden."""
         return self.hidden[self.expressed]
 
+    def hidden_in(self, start: int, stop: int, n_genes: int) -> NDArray[np.bool_]:
+        """(stop - start, n_genes) which genes of some consecutive cells are hidden."""
+        part = slice(self.ends[start], self.ends[stop])
+        rows = np.repeat(np.arange(stop - start), self.lengths[start:stop])
+        gone = np.zeros((stop - start, n_genes), bool)
+        gone[rows, self.columns[part]] = self.hidden[part]
+        return gone
+
     def spread(self, expressed: NDArray[np.floating]) -> NDArray[np.float32]:
         """Values (n_entries,) from those of the expressed genes (n_expressed,); the others are 0."""
         values = np.zeros(len(self.columns), np.float32)
         values[self.expressed] = expressed
+        return values
+
+    def picked(self, parts: Iterable[tuple[NDArray[np.integer], NDArray[np.floating]]]) -> NDArray[np.float32]:
+        """Values (n_entries,) from parts: rows of some cells, and what is said of all their genes (n, n_genes)."""
+        values = np.empty(len(self.columns), np.float32)
+        for rows, dense in parts:
+            self.pick(values, rows, dense)
         return values
 
     def pick(self, out: NDArray[np.float32], rows: Iterable[int], dense: NDArray[np.floating]) -> None:
@@ -106,26 +121,24 @@ def entries_of(
     hide
         Share of the expressed genes of each cell, and of the others that are asked, to be hidden; drawn by (seed, cell id).
     zeros
-        "drawn": of the genes that a cell does not express as many as it expresses, drawn by cell id alone.
+        "drawn": of the genes that a cell does not express as many as it expresses, drawn by cell id alone; "all" or "none" of them.
     """
-    if zeros not in ("drawn", "all"):
-        raise InputError(f"zeros is '{zeros}'; expected drawn or all")
+    if zeros not in get_args(Zeros):
+        raise InputError(f"zeros is '{zeros}'; expected one of {', '.join(get_args(Zeros))}")
     cells: list[_Cell] = []
     for chunk in chunks:
         ids = cell_ids[len(cells) : len(cells) + chunk.shape[0]]
         lengths = np.diff(chunk.indptr).astype(np.int64)
-        gone = np.split(hidden(lengths, hide, seed=seed, cell_ids=ids), np.cumsum(lengths)[:-1]) if len(ids) else []
+        gone = np.split(hidden(lengths, hide, seed=seed, cell_ids=ids), np.cumsum(lengths)[:-1])
         for row, cell_id in enumerate(ids):
             own = chunk.indices[chunk.indptr[row] : chunk.indptr[row + 1]]
             cells.append(_cell(own, gone[row], chunk.shape[1], cell_id, hide=hide, seed=seed, zeros=zeros))
-    return Entries(
-        np.array([len(cell.columns) for cell in cells], dtype=np.int64),
-        *(np.concatenate([getattr(cell, name) for cell in cells]) for name in ("columns", "expressed", "hidden", "weight")),
-    )
+    columns, expressed, gone, weight = (np.concatenate(parts) for parts in zip(*cells, strict=True))
+    lengths = np.array([len(cell.columns) for cell in cells], dtype=np.int64)
+    return Entries(lengths, columns, expressed, gone, None if zeros == "none" else weight)
 
 
-@dataclass(frozen=True, eq=False)
-class _Cell:
+class _Cell(NamedTuple):
     """The entries of one cell."""
 
     columns: NDArray[np.int32]
@@ -138,7 +151,7 @@ def _cell(
     own: NDArray[np.integer], gone: NDArray[np.bool_], n_genes: int, cell_id: str, *, hide: float, seed: int, zeros: Zeros
 ) -> _Cell:
     others = np.setdiff1d(np.arange(n_genes), own, assume_unique=True)
-    n = len(others) if zeros == "all" else min(len(own), len(others))
+    n = {"drawn": min(len(own), len(others)), "all": len(others), "none": 0}[zeros]
     if n < len(others):
         drawn = np.sort(cell_generator(OF_ZEROS, cell_id).choice(others, n, replace=False))
     else:

@@ -107,7 +107,7 @@ def test_a_vector_a_gene_is_the_mean_over_the_cells(make, cells, expected):
 def test_values_of_all_known_genes(make, cells, expected):
     some = cells.take(expected["gene_cells"][1:3])
     model = make()
-    found, words = model.reconstruct(some), model.match(some).words
+    found, words = model.reconstruct(some, zeros="all"), model.match(some).words
     assert found.quantity == "log count" and not found.hidden.any()
     assert np.allclose(found.predicted.reshape(2, -1), expected["gene_expression"][:, words], atol=DECODER, rtol=0)
     shown = np.isin(expected["gene_ids"][expected["gene_cells"][1]], words)
@@ -255,15 +255,16 @@ def test_one_batch_of_all_cells_couples_their_genes(other, small):
 def test_hidden_genes_are_not_shown(other, small):
     """Were the values of the hidden genes exchanged, the prediction would be the same: nothing of them but their sum is seen."""
     model = ScFoundation(str(other), device="cpu")
-    found = model.reconstruct(small, hide=0.5)
+    found = model.reconstruct(small, hide=0.5, zeros="all")
     n = len(found.gene_ids)
     hidden, true = found.hidden.reshape(-1, n), found.true.reshape(-1, n)
-    assert np.array_equal(hidden.sum(axis=1), [round(0.5 * k) for k in (true > 0).sum(axis=1)]) and (true[hidden] > 0).all()
+    for kind in (true > 0, true == 0):
+        assert np.array_equal((hidden & kind).sum(axis=1), [round(0.5 * k) for k in kind.sum(axis=1)])
     dense = small.values.toarray()
-    columns = np.flatnonzero(np.isin(small.genes, found.gene_ids[hidden[0]]))
+    columns = np.flatnonzero(np.isin(small.genes, found.gene_ids[hidden[0] & (true[0] > 0)]))
     dense[0, columns] = dense[0, np.roll(columns, 1)]
     exchanged = from_arrays(small.name, dense, small.obs, small.genes, organism="human")
-    again = model.reconstruct(exchanged, hide=0.5)
+    again = model.reconstruct(exchanged, hide=0.5, zeros="all")
     assert not np.array_equal(again.true, found.true)
     assert np.allclose(again.predicted, found.predicted, atol=1e-5)
 

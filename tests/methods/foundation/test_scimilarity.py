@@ -147,7 +147,7 @@ def test_any_number_of_layers_is_read_and_mirrored(tmp_path, cells, hidden):
         vectors = nn.functional.normalize(encoder(torch.from_numpy(log_counts(cells)).float()), dim=1)
         genes = mirror(vectors).numpy()
     np.testing.assert_allclose(model.embed(cells).values, vectors.numpy(), atol=1e-5)
-    found = model.reconstruct(cells)
+    found = model.reconstruct(cells, zeros="all")
     column = pd.Index(SYMBOLS).get_indexer(found.gene_ids)[found.columns]
     np.testing.assert_allclose(found.predicted, genes[found.rows, column], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.true, log_counts(cells)[found.rows, column], rtol=1e-5)
@@ -157,11 +157,11 @@ def test_any_number_of_layers_is_read_and_mirrored(tmp_path, cells, hidden):
 def test_hidden_genes_are_not_shown(tmp_path, cells):
     save(tmp_path, [8, 5])
     model = Scimilarity(str(tmp_path)).fit(cells, seed=4)
-    shown, half = model.reconstruct(cells), model.reconstruct(cells, hide=0.5)
-    expressed = np.bincount(half.rows, half.true > 0, minlength=9)
-    assert np.array_equal(np.bincount(half.rows, half.hidden, minlength=9), np.round(expressed / 2))
-    assert (half.true[half.hidden] > 0).all() and not np.allclose(shown.predicted, half.predicted)
-    backwards = model.reconstruct(cells.take(np.arange(9)[::-1]), hide=0.5)
+    shown, half = (model.reconstruct(cells, hide=share, zeros="all") for share in (0.0, 0.5))
+    for kind in (half.true > 0, half.true == 0):
+        assert np.array_equal(np.bincount(half.rows, half.hidden & kind, 9), np.round(np.bincount(half.rows, kind, 9) / 2))
+    assert not np.allclose(shown.predicted, half.predicted)
+    backwards = model.reconstruct(cells.take(np.arange(9)[::-1]), hide=0.5, zeros="all")
     assert np.array_equal(half.hidden.reshape(9, -1), backwards.hidden.reshape(9, -1)[::-1])
 
 

@@ -16,14 +16,17 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding, Reconstruction
 from scrutiny.data.draws import cell_generator
+from scrutiny.data.prepare import log_normalise
+from scrutiny.methods.entries import CELLS_AT_A_TIME, Zeros
 from scrutiny.nets.cellplm import CELLPLM_NAMES, CellPlmConfig, CellPlmNet
 from scrutiny.nets.dictionaries import read_dictionary
 from scrutiny.nets.folder import Folder
+from scrutiny.nets.inference import Part
 from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.nets.weights import read_checkpoint
 
 from .draws import hidden
-from .every_gene import reconstruction_of_every_gene, without
+from .every_gene import known_entries, without
 from .genes import Counts, Matched, Vocabulary
 from .model import CELLS_PER_CHUNK, SEEDS, Published, Untrained, untrained_card
 
@@ -205,37 +208,45 @@ class CellPlm(Published):
         matched = self.match(query)
         return GeneEmbedding(self.net.genes.weight.detach().cpu().numpy()[matched.words], matched.gene_ids)
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """All known genes of each cell in ln(1 + 1e4 count / total); totals, also of what is predicted, are over the known genes.
+    def fit_reconstruct(self, data: Dataset, *, seed: int, hide: float = 0.0) -> Reconstruction:
+        """Nothing is learnt: as `reconstruct`, with the weights loaded."""
+        return self.with_seed(seed).reconstruct(data, hide=hide)
+
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0, zeros: Zeros = "drawn") -> Reconstruction:
+        """Known genes of each cell in ln(1 + 1e4 count / total); totals, also of what is predicted, are over the known genes.
 
         The decoder is told of no batch and no data set, since those of pretraining say nothing of others.
 
         Parameters
         ----------
         hide
-            Share of each cell's expressed known genes that the encoder is not shown.
+            Share of each cell's expressed known genes that the encoder is not shown, and of the others that are predicted.
+        zeros
+            Which of the known genes that a cell does not express are predicted too: as many as it expresses, "drawn" by cell id, "all" or
+            "none".
         """
         matched = self.match(query)
-        true = np.zeros((query.n_cells, len(matched.words)), np.float32)
-        predicted, gone = np.zeros_like(true), np.zeros(true.shape, bool)
+        entries = known_entries(query, matched, hide=hide, seed=self.seed, zeros=zeros)
 
         def shown(data: Dataset, rows: NDArray[np.int64]) -> Iterator[Tokens]:
             for counts in matched.counts(data.take(rows), CELLS_PER_CHUNK):
                 known, cells = counts.known, rows[counts.start : counts.stop]
-                lengths = np.diff(known.indptr).astype(np.int64)
-                drawn = hidden(lengths, hide, seed=self.seed, cell_ids=query.cell_ids[cells])
-                where = np.repeat(cells, lengths), known.indices
-                totals = np.asarray(known.sum(axis=1, dtype=np.float64)).ravel()
-                true[where], gone[where] = np.log1p(PER_CELL * known.data / np.repeat(totals, lengths)), drawn
+                drawn = hidden(np.diff(known.indptr).astype(np.int64), hide, seed=self.seed, cell_ids=query.cell_ids[cells])
                 yield self.tokens(counts._replace(known=without(known, drawn)), matched, query.cell_ids[cells])
 
         latent = torch.from_numpy(self._of_samples(query, self.net, shown))
-        words = torch.from_numpy(matched.words)
-        with torch.inference_mode():
-            for start in range(0, len(latent), CELLS_PER_CHUNK):
-                mean = self.net.decoder(latent[start : start + CELLS_PER_CHUNK].to(self.net.genes.weight.device)).mean.cpu()[:, words]
-                predicted[start : start + CELLS_PER_CHUNK] = torch.log1p(PER_CELL * mean / mean.sum(1, keepdim=True))
-        return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="log count")
+        predicted = entries.picked(self._log_counts(latent, torch.from_numpy(matched.words)))
+        known = (log_normalise(counts.known, np.asarray(counts.known.sum(axis=1)).ravel()) for counts in matched.counts(query))
+        true = entries.spread(np.concatenate([values.data for values in known]))
+        return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=true, quantity="log count")
+
+    def _log_counts(self, latent: Tensor, words: Tensor) -> Iterator[Part]:
+        """What the decoder says of these genes (n, n_words), some cells at a time."""
+        for start in range(0, len(latent), CELLS_AT_A_TIME):
+            some = latent[start : start + CELLS_AT_A_TIME].to(self.net.genes.weight.device)
+            with torch.inference_mode():
+                mean = self.net.decoder(some).mean.cpu()[:, words]
+            yield Part(start + np.arange(len(mean)), torch.log1p(PER_CELL * mean / mean.sum(1, keepdim=True)).numpy())
 
 
 class UntrainedCellPlm(Untrained, CellPlm):

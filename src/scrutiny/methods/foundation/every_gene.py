@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scrutiny.core.dataset import Dataset
-from scrutiny.core.outputs import Reconstruction
+from scrutiny.methods.entries import Entries, Zeros, entries_of
 from scrutiny.nets.inference import Part
 
 from .genes import Matched
@@ -30,16 +30,6 @@ def without(known: sparse.csr_matrix, gone: NDArray[np.bool_]) -> sparse.csr_mat
     return left
 
 
-def reconstruction_of_every_gene(
-    query: Dataset,
-    matched: Matched,
-    *,
-    predicted: NDArray[np.float32],
-    true: NDArray[np.float32],
-    hidden: NDArray[np.bool_],
-    quantity: str,
-) -> Reconstruction:
-    """One entry for every cell and every gene that the model knows, from arrays (n_cells, n_matched)."""
-    rows, columns = np.indices(predicted.shape).reshape(2, -1).astype(np.int64, copy=False)
-    entries = (predicted.ravel(), true.ravel(), hidden.ravel())
-    return Reconstruction(query.cell_ids, matched.gene_ids, rows, columns, *entries, quantity)
+def known_entries(query: Dataset, matched: Matched, *, hide: float, seed: int, zeros: Zeros) -> Entries:
+    """The entries of the genes that a model knows: those that a cell expresses, and others; see `entries_of`."""
+    return entries_of((counts.known for counts in matched.counts(query)), query.cell_ids, hide=hide, seed=seed, zeros=zeros)

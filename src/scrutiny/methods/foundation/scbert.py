@@ -11,12 +11,14 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
+from scrutiny.methods.entries import Zeros, entries_of
 from scrutiny.nets.dictionaries import read_plain
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Part, device_of
@@ -24,8 +26,7 @@ from scrutiny.nets.scbert import SCBERT_NAMES, ScBertConfig, ScBertNet
 from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.nets.weights import only_tensors, read_checkpoint
 
-from .draws import hidden
-from .every_gene import mean_over_cells, reconstruction_of_every_gene
+from .every_gene import mean_over_cells
 from .genes import Counts, Matched, Vocabulary
 from .model import Foundation, Untrained, untrained_card
 
@@ -165,13 +166,15 @@ class ScBert(Foundation):
         matched = self.match(query)
         return GeneEmbedding(mean_over_cells(self.gene_states(query))[matched.words], matched.gene_ids)
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """Classes of all known genes of each cell; predicted is the mean class, weighted by the probabilities that the head gives.
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0, zeros: Zeros = "drawn") -> Reconstruction:
+        """Classes of known genes of each cell; predicted is the mean class, weighted by the probabilities that the head gives.
 
         Parameters
         ----------
         hide
-            Share of each cell's known genes of a class above 0 that are masked, as in pretraining.
+            Share of each cell's known genes of a class above 0 that are masked, as in pretraining; the others are not asked for then.
+        zeros
+            Which of the genes of class 0 are predicted where none is hidden: as many as are above it, "drawn" by cell id, "all" or "none".
 
         Raises
         ------
@@ -179,18 +182,16 @@ class ScBert(Foundation):
             If the checkpoint was fine-tuned, which puts another head in the place of this one.
         """
         matched, net = self.match(query), self.net
-        true, predicted = np.empty((2, query.n_cells, len(matched.words)), np.float32)
-        gone = np.empty(true.shape, bool)
         words = torch.from_numpy(matched.words).to(device_of(self.device))
+        known = [sparse.csr_matrix(classes[:, matched.words]) for classes in self._classes(query)]
+        entries = entries_of(known, query.cell_ids, hide=hide, seed=self.seed, zeros="none" if hide else zeros)
 
         def shown() -> Iterator[Tokens]:
             start = 0
-            for tokens in self.token_chunks(query):
-                rows = slice(start, start := start + tokens.n_cells)
-                classes = tokens.columns["ids"].reshape(tokens.n_cells, -1)
+            for classes in self._classes(query):
+                gone = entries.hidden_in(start, start := start + len(classes), len(matched.words))
                 masked = np.zeros(classes.shape, bool)
-                masked[classes > 0] = hidden((classes > 0).sum(axis=1), hide, seed=self.seed, cell_ids=query.cell_ids[rows])
-                true[rows], gone[rows] = classes[:, matched.words], masked[:, matched.words]
+                masked[:, matched.words] = gone
                 yield tokens_of(np.where(masked, np.int16(self.files.config.n_classes - 1), classes))
 
         def expected(batch: Batch) -> Tensor:
@@ -198,9 +199,13 @@ class ScBert(Foundation):
             classes = torch.arange(logits.shape[1], dtype=torch.float32, device=logits.device)
             return (logits.softmax(1) @ classes).unflatten(0, (batch.n_cells, -1))[:, words]  # (B, n_matched)
 
-        for rows, values in self.runner()(shown(), expected):
-            predicted[rows] = values
-        return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="bin")
+        true = entries.spread(np.concatenate([classes.data for classes in known]))
+        predicted = entries.picked(self.runner()(shown(), expected))
+        return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=true, quantity="bin")
+
+    def _classes(self, query: Dataset) -> Iterator[NDArray[np.int16]]:
+        """(n, n_tokens) of some cells at a time."""
+        return (tokens.columns["ids"].reshape(tokens.n_cells, -1) for tokens in self.token_chunks(query))
 
 
 class UntrainedScBert(Untrained, ScBert):

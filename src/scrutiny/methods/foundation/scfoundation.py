@@ -24,6 +24,7 @@ from scrutiny.core.outputs import GeneEmbedding, Reconstruction
 from scrutiny.data.checkpoints import checkpoint as published
 from scrutiny.data.checkpoints import models_folder
 from scrutiny.data.download import Remote, download
+from scrutiny.methods.entries import Zeros
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Part, Runner, device_of
 from scrutiny.nets.layers import cell_max, cell_mean
@@ -31,8 +32,7 @@ from scrutiny.nets.scfoundation import SCFOUNDATION_NAMES, ScFoundationConfig, S
 from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.nets.weights import only_tensors, read_checkpoint
 
-from .draws import hidden
-from .every_gene import mean_over_cells, reconstruction_of_every_gene
+from .every_gene import known_entries, mean_over_cells
 from .genes import Counts, Matched, Vocabulary
 from .model import CELLS_PER_CHUNK, Foundation, Untrained, untrained_card
 
@@ -229,33 +229,40 @@ class ScFoundation(Foundation):
         matched = self.match(query)
         return GeneEmbedding(mean_over_cells(self.gene_states(query))[matched.words], matched.gene_ids)
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """All known genes of each cell at the depth that ``tgthighres`` asks for, in ln(1 + 1e4 count / total).
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0, zeros: Zeros = "drawn") -> Reconstruction:
+        """Known genes of each cell at the depth that ``tgthighres`` asks for, in ln(1 + 1e4 count / total).
 
         Parameters
         ----------
         hide
             Share of each cell's expressed known genes that the encoder is not shown and that enter the decoder as hidden, as in
-            pretraining. The total of the cell, by which the others are divided and which token S tells, still counts them.
+            pretraining, and of the others that are predicted. The total of the cell, by which the values are divided and which token S
+            tells, still counts them.
+        zeros
+            Which of the known genes that a cell does not express are predicted too: as many as it expresses, "drawn" by cell id, "all" or
+            "none".
         """
         matched, net, n_genes = self.match(query), self.of_genes.net, self.files.config.n_genes
-        true, predicted = np.empty((2, query.n_cells, len(matched.words)), np.float32)
-        gone = np.empty(true.shape, bool)
+        entries = known_entries(query, matched, hide=hide, seed=self.seed, zeros=zeros)
         words = torch.from_numpy(matched.words).to(device_of(self.device))
+        true: list[NDArray[np.float32]] = []
 
         def shown() -> Iterator[Tokens]:
             start = 0
             for tokens in self.token_chunks(query):
-                rows = slice(start, start := start + tokens.n_cells)
-                drawn = hidden(tokens.lengths - 2, hide, seed=self.seed, cell_ids=query.cell_ids[rows])
-                drawn = np.insert(drawn, np.repeat(np.cumsum(tokens.lengths - 2), 2), False)  # T and S are always shown
-                masked = spread(tokens, drawn, n_genes)
-                true[rows], gone[rows] = (x[:, matched.words] for x in (spread(tokens, tokens.columns["values"], n_genes), masked))
-                yield without(tokens, drawn, masked)
+                masked = np.zeros((tokens.n_cells, n_genes), bool)
+                masked[:, matched.words] = entries.hidden_in(start, start := start + tokens.n_cells, len(matched.words))
+                ids, cell = tokens.columns["ids"], np.repeat(np.arange(tokens.n_cells), tokens.lengths)
+                is_gene = ids < n_genes  # T and S are always shown
+                gone = np.zeros(len(ids), bool)
+                gone[is_gene] = masked[cell[is_gene], ids[is_gene]]
+                true.append(tokens.columns["values"][is_gene])
+                yield without(tokens, gone, masked)
 
-        for rows, values in self._run(shown(), lambda batch: net.expression(net.decode(net(batch), batch)[:, words])):
-            predicted[rows] = values
-        return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="log count")
+        parts = self._run(shown(), lambda batch: net.expression(net.decode(net(batch), batch)[:, words]))
+        predicted = entries.picked(parts)
+        values = entries.spread(np.concatenate(true))
+        return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=values, quantity="log count")
 
     def _run(self, chunks: Iterable[Tokens], compute: Callable[[Batch], Tensor], together: int | None = None) -> Iterator[Part]:
         """Cell by cell, since in the decoder each has as many tokens as a batch should have; or so many together."""
@@ -314,14 +321,6 @@ def asked_depth(tgthighres: str, source: NDArray[np.float64]) -> NDArray[np.floa
             return source + np.log10(number)
         case _:
             return source + number
-
-
-def spread(tokens: Tokens, column: NDArray[Any], n_genes: int) -> NDArray[Any]:
-    """One column of the gene tokens as (n_cells, n_genes), 0 where a cell has no such token."""
-    cell, is_gene = np.repeat(np.arange(tokens.n_cells), tokens.lengths), tokens.columns["ids"] < n_genes
-    out = np.zeros((tokens.n_cells, n_genes), column.dtype)
-    out[cell[is_gene], tokens.columns["ids"][is_gene]] = column[is_gene]
-    return out
 
 
 def without(tokens: Tokens, gone: NDArray[np.bool_], masked: NDArray[np.bool_]) -> Tokens:

@@ -17,6 +17,7 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import Reconstruction
+from scrutiny.methods.entries import Zeros
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Runner, device_of
 from scrutiny.nets.scimilarity import DECODER, SCIMILARITY_NAMES, ScimilarityConfig, ScimilarityNet, turned
@@ -24,7 +25,7 @@ from scrutiny.nets.tokens import Batch, Tokens
 from scrutiny.nets.weights import read_checkpoint
 
 from .draws import hidden
-from .every_gene import reconstruction_of_every_gene
+from .every_gene import known_entries
 from .genes import Counts, Matched, Vocabulary
 from .model import Foundation, Untrained, untrained_card
 
@@ -143,14 +144,17 @@ class Scimilarity(Foundation):
     def runner(self) -> Runner:
         return replace(super().runner(), tokens_per_batch=TOKENS_PER_BATCH)
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """All known genes of each cell in ln(1 + 1e4 count / total).
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0, zeros: Zeros = "drawn") -> Reconstruction:
+        """Known genes of each cell in ln(1 + 1e4 count / total).
 
         Parameters
         ----------
         hide
-            Share of each cell's expressed known genes that the encoder is not shown. The total of the cell, by which the others are
-            divided, still counts them.
+            Share of each cell's expressed known genes that the encoder is not shown, and of the others that are predicted. The total of
+            the cell, by which the values are divided, still counts them.
+        zeros
+            Which of the known genes that a cell does not express are predicted too: as many as it expresses, "drawn" by cell id, "all" or
+            "none".
 
         Raises
         ------
@@ -159,24 +163,23 @@ class Scimilarity(Foundation):
         """
         if self.net.decoder is None:
             raise NotApplicable(f"{self.folder.path} has no decoder.ckpt, which predicts the genes; it is in the published archive")
-        matched = self.match(query)
-        true = np.zeros((query.n_cells, len(matched.words)), np.float32)
-        gone = np.zeros(true.shape, bool)
+        matched, true = self.match(query), []
+        entries = known_entries(query, matched, hide=hide, seed=self.seed, zeros=zeros)
 
         def shown() -> Iterator[Tokens]:
             start = 0
             for tokens in self.token_chunks(query):
                 drawn = hidden(tokens.lengths, hide, seed=self.seed, cell_ids=query.cell_ids[start : start + tokens.n_cells])
                 cell = np.repeat(np.arange(tokens.n_cells), tokens.lengths)
-                where = start + cell, np.searchsorted(matched.words, tokens.columns["ids"])
-                true[where], gone[where] = tokens.columns["values"], drawn
+                true.append(tokens.columns["values"])
                 left = {name: column[~drawn] for name, column in tokens.columns.items()}
                 yield Tokens(np.bincount(cell[~drawn], minlength=tokens.n_cells), left)
                 start += tokens.n_cells
 
         words = torch.from_numpy(matched.words).to(device_of(self.device))
-        predicted = self.of_cells(shown(), query.n_cells, lambda batch: self.net.decoder(self.net(batch))[:, words])
-        return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity="log count")
+        predicted = entries.picked(self.runner()(shown(), lambda batch: self.net.decoder(self.net(batch))[:, words]))
+        values = entries.spread(np.concatenate(true))
+        return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=values, quantity="log count")
 
 
 class UntrainedScimilarity(Untrained, Scimilarity):

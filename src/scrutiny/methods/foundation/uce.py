@@ -18,6 +18,7 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
+from scrutiny.methods.entries import Zeros
 from scrutiny.nets.dictionaries import read_dictionary, read_plain
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.layers import cell_mean
@@ -26,7 +27,7 @@ from scrutiny.nets.uce import SAMPLE, TABLE, UCE_NAMES, UceConfig, UceNet
 from scrutiny.nets.weights import read_checkpoint, read_tensors
 
 from .draws import hidden
-from .every_gene import reconstruction_of_every_gene, without
+from .every_gene import known_entries, without
 from .genes import Counts, Matched, Vocabulary
 from .model import CELLS_PER_CHUNK, SEEDS, Foundation, Untrained, untrained_card
 from .uce_sentences import OfficialStream, OwnDraws, Species, sentences
@@ -231,31 +232,29 @@ class Uce(Foundation):
         with torch.inference_mode():
             return torch.cat([self.net.gene_encoder(self.net.token_vectors(some)) for some in tokens.split(GENES_PER_BATCH)])
 
-    def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
-        """All known genes of each cell: the log-odds that it expresses the gene, by the vector of the cell and the gene's protein.
+    def reconstruct(self, query: Dataset, *, hide: float = 0.0, zeros: Zeros = "drawn") -> Reconstruction:
+        """Known genes of each cell: the log-odds that it expresses the gene, by the vector of the cell and the gene's protein.
 
         Parameters
         ----------
         hide
-            Share of each cell's expressed known genes that are left out before its genes are drawn.
+            Share of each cell's expressed known genes that are left out before its genes are drawn, and of the others that are predicted.
+        zeros
+            Which of the known genes that a cell does not express are predicted too: as many as it expresses, "drawn" by cell id, "all" or
+            "none".
         """
         matched, ids, stream = self.match(query), query.cell_ids, self._stream()
-        genes = self._gene_vectors(matched)
-        true = np.zeros((query.n_cells, len(matched.words)), np.float32)
-        gone = np.zeros(true.shape, bool)
+        genes, entries = self._gene_vectors(matched), known_entries(query, matched, hide=hide, seed=self.seed, zeros=zeros)
 
         def shown() -> Iterator[Tokens]:
             for counts in matched.counts(query, CELLS_PER_CHUNK):
                 known, cells = counts.known, ids[counts.start : counts.stop]
-                lengths = np.diff(known.indptr).astype(np.int64)
-                drawn = hidden(lengths, hide, seed=self.seed, cell_ids=cells)
-                where = counts.start + np.repeat(np.arange(len(lengths)), lengths), known.indices
-                true[where], gone[where] = 1, drawn
+                drawn = hidden(np.diff(known.indptr).astype(np.int64), hide, seed=self.seed, cell_ids=cells)
                 yield self.tokens(counts._replace(known=without(known, drawn)), matched, cells, stream)
 
-        predicted = self.of_cells(shown(), query.n_cells, lambda batch: self.net.log_odds(self._decoded(batch), genes))
-        quantity = "log-odds of being expressed"
-        return reconstruction_of_every_gene(query, matched, predicted=predicted, true=true, hidden=gone, quantity=quantity)
+        predicted = entries.picked(self.runner()(shown(), lambda batch: self.net.log_odds(self._decoded(batch), genes)))
+        true, quantity = entries.expressed.astype(np.float32), "log-odds of being expressed"
+        return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=true, quantity=quantity)
 
 
 class UntrainedUce(Untrained, Uce):
