@@ -87,7 +87,7 @@ def load(net: nn.Module, tensors: Mapping[str, Tensor], names: NameMap, *, sourc
     given = {name: _fitting(ours[name], wanted[name], f"{source}: {name}") for name in wanted if name not in absent}
     for name in absent:
         given[name] = torch.full(wanted[name].shape, torch.nan if wanted[name].is_floating_point() else 0, dtype=wanted[name].dtype)
-        _forbid(net, name, source)
+        forbid(net, name, f"{source} has no weights for '{name}', which this needs; another variant of the model may have them")
     net.load_state_dict(given, assign=True)
     net.requires_grad_(False)
     return absent
@@ -118,15 +118,15 @@ def _fitting(tensor: Tensor, wanted: Tensor, name: str) -> Tensor:
     return tensor
 
 
-def _forbid(net: nn.Module, name: str, source: str) -> None:
-    """Let the module that holds an absent tensor refuse to be called."""
+def forbid(net: nn.Module, name: str, why: str) -> None:
+    """Let the module that holds a tensor refuse to be called, with NotApplicable and the reason."""
     owner = name.rpartition(".")[0]
     if owner:
-        net.get_submodule(owner).register_forward_pre_hook(partial(_refuse, name, source))
+        net.get_submodule(owner).register_forward_pre_hook(partial(_refuse, why))
 
 
-def _refuse(name: str, source: str, *_: object) -> None:
-    raise NotApplicable(f"{source} has no weights for '{name}', which this needs; another variant of the model may have them")
+def _refuse(why: str, *_: object) -> None:
+    raise NotApplicable(why)
 
 
 def under_our_names(tensors: Mapping[str, Tensor], names: NameMap, source: str) -> tuple[dict[str, Tensor], list[str]]:

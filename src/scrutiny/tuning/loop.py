@@ -145,6 +145,11 @@ class Trainer:
             restore(self.trainee, self.snapshots.at(self.state.best_step).tensors)
         return self.state
 
+    @property
+    def untrained(self) -> list[str]:
+        """Names of the net's weights that no gradient has reached: heads that the objective does not use."""
+        return [name for name, parameter in self.subject.net.named_parameters() if parameter not in self.optimiser.state]
+
     def _train(self) -> None:
         state, patience = self.state, self.training.patience
         began = time.perf_counter() - state.seconds

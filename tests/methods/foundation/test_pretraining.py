@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scrutiny.core.errors import InputError
+from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data.corpus import Corpus
 from scrutiny.data.synth import planted
@@ -72,6 +72,20 @@ def test_the_record_says_what_was_trained_on_what_and_how(cells, corpus, tmp_pat
     assert list(log["step"]) == [2, 4, 6] and log["progress"].iloc[-1] == 1 and trained["validation"] == log["validation"].iloc[-1]
     assert not (tmp_path / "snapshots").exists()
     assert (folder / "manifest.json").is_file()
+
+
+def test_a_head_that_learnt_nothing_is_not_used(cells, corpus, tmp_path):
+    data = corpus.read(corpus.train[0])
+    for tables, names in ((JOINT, ("context_head", "cell_head")), (BINS, ())):
+        folder = pretrain(config(cells, tables), tmp_path / tables["objective"]["name"], corpus=corpus, device="cpu")
+        untrained = json.loads((folder / "scrutiny.json").read_text())["trained"]["untrained"]
+        assert {name.partition(".")[0] for name in untrained} == set(names)
+        model = METHODS.get("scgpt")(str(folder), device="cpu").fit(data, seed=0)
+        if names:
+            with pytest.raises(NotApplicable, match="joint_embedding"):
+                model.reconstruct(data)
+        else:
+            assert len(model.reconstruct(data).predicted)
 
 
 def test_a_finished_training_is_not_done_again_and_another_is_refused(cells, corpus, tmp_path):

@@ -20,13 +20,13 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding
-from scrutiny.data.checkpoints import located, origin
+from scrutiny.data.checkpoints import located, origin, record
 from scrutiny.data.genetables import GeneTables
 from scrutiny.nets.folder import Folder, digest_of_file
 from scrutiny.nets.inference import Runner, device_of
 from scrutiny.nets.initial import randomise
 from scrutiny.nets.tokens import Batch, Tokens
-from scrutiny.nets.weights import NameMap, build, load
+from scrutiny.nets.weights import NameMap, build, forbid, load
 
 from .genes import MIN_GENES, Counts, Matched, Order, Vocabulary, match
 
@@ -141,6 +141,9 @@ class Published(ABC):
         self.files  # noqa: B018 - read here, since within `build` tensors have no storage
         net = build(self.make_net)
         self.fill(net)
+        trained = record(self.folder.path).get("trained", {})
+        for name in trained.get("untrained", ()):
+            forbid(net, name, f"{trained['name']} was trained for {trained['objective']['name']}, by which '{name}' learnt nothing")
         return net.to(device_of(self.device))
 
     def fill(self, net: nn.Module) -> None:

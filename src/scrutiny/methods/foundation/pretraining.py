@@ -220,7 +220,7 @@ class Work:
         save(self.model, dtype=DTYPES[self.config.weights])
         self.corpus.carry_to(self.model_folder)
         shutil.copyfile(trainer.log.path, self.model_folder / trainer.log.path.name)
-        record = {**self.record(), "draft": False, "trained": self.trained(state, trainer.log.rows[-1])}
+        record = {**self.record(), "draft": False, "trained": {**self.trained(state, trainer.log.rows[-1]), "untrained": trainer.untrained}}
         part = self.model_folder / f".{RECORD}.part"
         part.write_text(json.dumps(record, indent=1), "utf-8")
         part.replace(self.model_folder / RECORD)
