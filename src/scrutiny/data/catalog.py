@@ -26,10 +26,12 @@ Answer = Literal["seen", "not listed", "unknown"]
 
 @dataclass(frozen=True)
 class Exposure:
-    """Whether a published model saw the data in pretraining, and who says so."""
+    """Whether a model saw the data in pretraining, and who says so; where cells were compared, how many of them it saw."""
 
     answer: Answer
     source: str = ""
+    n_seen: int | None = None
+    n_cells: int | None = None
 
 
 UNKNOWN = Exposure("unknown", "No list of that model's pretraining data was read.")

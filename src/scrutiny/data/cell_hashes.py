@@ -8,7 +8,7 @@ million cells two different ones agree by chance about three times in a million 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from scipy import sparse
 
 FEWEST_EXPRESSED = 25
 """Cells that express fewer of the genes in question may be equal by chance, so nothing is concluded from them."""
+BLOCK = 1 << 15
+"""Entries mixed at a time, so that they stay near the processor."""
 
 
 def gene_keys(ids: Iterable[str]) -> NDArray[np.uint64]:
@@ -25,41 +27,40 @@ def gene_keys(ids: Iterable[str]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-def terms(values: sparse.csr_matrix, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """What each entry of counts (n_cells, n_genes) adds to the number of its cell (nnz,); ``keys`` (n_genes,) of the columns."""
-    return mixed(keys[values.indices] ^ mixed(values.data.astype(np.uint64)))
-
-
-def row_sums(entries: NDArray[np.uint64], indptr: NDArray[np.integer]) -> NDArray[np.uint64]:
-    """Sums (n_cells,) uint64, modulo 2**64, of entries (nnz,) by the rows of a CSR matrix."""
-    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(entries, dtype=np.uint64)])
-    return running[indptr[1:]] - running[indptr[:-1]]
+def terms(values: sparse.csr_matrix, keys: NDArray[np.uint64]) -> sparse.csr_matrix:
+    """What each entry of counts (n_cells, n_genes) adds to the number of its cell, uint64; ``keys`` (n_genes,) of the columns."""
+    entries = np.empty(values.nnz, dtype=np.uint64)
+    for start in range(0, values.nnz, BLOCK):
+        at = slice(start, start + BLOCK)
+        entries[at] = mixed(keys[values.indices[at]] ^ mixed(values.data[at].astype(np.uint64)))
+    return sparse.csr_matrix((entries, values.indices, values.indptr), shape=values.shape)
 
 
 def cell_hashes(values: sparse.csr_matrix, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The number of each cell (n_cells,) over all columns of ``values`` (n_cells, n_genes), which holds counts."""
-    return row_sums(terms(values, keys), values.indptr)
+    return terms(values, keys) @ np.ones(values.shape[1], dtype=np.uint64)
 
 
-class OnPanel(NamedTuple):
-    """Of some cells (n_cells,): their numbers over a panel of genes, and whether they express enough of it ``to_tell``."""
+class OnPanels(NamedTuple):
+    """Of cells over some panels of genes (n_panels, n_cells): their numbers, and whether they express enough genes ``to_tell``."""
 
     hashes: NDArray[np.uint64]
     to_tell: NDArray[np.bool_]
 
 
-def panel_hashes(values: sparse.csr_matrix, keys: NDArray[np.uint64], panels: Iterable[NDArray[np.bool_]]) -> Iterator[OnPanel]:
-    """Of each panel (n_genes,) bool, the numbers of cells with counts ``values`` (n_cells, n_genes)."""
-    entries = terms(values, keys)
-    for panel in panels:
-        inside = panel[values.indices]
-        n_expressed = row_sums(inside.astype(np.uint64), values.indptr)
-        yield OnPanel(row_sums(entries * inside, values.indptr), n_expressed >= FEWEST_EXPRESSED)
+def panel_hashes(values: sparse.csr_matrix, keys: NDArray[np.uint64], panels: NDArray[np.bool_]) -> OnPanels:
+    """The numbers of cells with counts ``values`` (n_cells, n_genes) over panels of genes (n_panels, n_genes)."""
+    expressed = sparse.csr_matrix((np.ones(values.nnz, np.int32), values.indices, values.indptr), shape=values.shape)
+    hashes = terms(values, keys) @ panels.T.astype(np.uint64)
+    return OnPanels(np.ascontiguousarray(hashes.T), np.ascontiguousarray((expressed @ panels.T.astype(np.int32) >= FEWEST_EXPRESSED).T))
 
 
 def mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Each number scattered over all 64 bits: the finisher of splitmix64 (Steele et al., OOPSLA 2014), which loses nothing."""
-    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+    scattered = numbers + np.uint64(0x9E3779B97F4A7C15)
+    shifted = np.empty_like(scattered)
+    for places, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        np.right_shift(scattered, np.uint64(places), out=shifted)
+        scattered ^= shifted
+        scattered *= np.uint64(factor)
+    return scattered

@@ -86,7 +86,7 @@ class CorpusConfig:
     max_mito: float = 0.2
     genes: int | Path = 20_000
     min_cells: int = 10
-    measured_in: float = 0.5
+    measured_in: float = 0.9
     hold_out: tuple[str, ...] = ()
     hold_out_cells_of: tuple[CorpusFile, ...] = ()
     validation: float = 0.05

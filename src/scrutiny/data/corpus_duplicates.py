@@ -8,20 +8,12 @@ cell, not a pair. A cell that expresses fewer than `cell_hashes.FEWEST_EXPRESSED
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from .cell_hashes import mixed, panel_hashes
-
-
-class Marks(NamedTuple):
-    """Of some cells for each list of genes (n_lists, n_cells): ``hashes`` uint64, and whether enough genes are expressed to ``tell``."""
-
-    hashes: NDArray[np.uint64]
-    tell: NDArray[np.bool_]
+from .cell_hashes import OnPanels, mixed, panel_hashes
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +23,9 @@ class GeneLists:
     listed: NDArray[np.bool_]
     keys: NDArray[np.uint64]
 
-    def marks(self, values: sparse.csr_matrix) -> Marks:
-        """Of cells whose columns are all genes of the corpus's files: counts (n_cells, n_rows)."""
-        hashes, tell = zip(*panel_hashes(values, self.keys, self.listed), strict=True)
-        return Marks(np.array(hashes), np.array(tell))
+    def marks(self, values: sparse.csr_matrix) -> OnPanels:
+        """Of cells whose columns are all genes of the corpus's files, counts (n_cells, n_rows): their numbers over each list."""
+        return panel_hashes(values, self.keys, self.listed)
 
 
 def marked_by(hashes: NDArray[np.uint64], own_list: int) -> NDArray[np.uint64]:

@@ -193,8 +193,8 @@ class Medians:
 def placed(values: sparse.csr_matrix, columns: NDArray[np.int64], n_columns: int) -> sparse.csr_matrix:
     """The same cells with column ``columns[i]`` in place of i; -1 leaves it out, columns that meet are summed. (n_cells, n_columns)."""
     where = columns[values.indices]
-    kept = where >= 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[values.indptr]
+    kept = np.flatnonzero(where >= 0)
+    indptr = np.searchsorted(kept, values.indptr)
     moved = sparse.csr_matrix((values.data[kept], where[kept].astype(np.int32), indptr), shape=(values.shape[0], n_columns))
     moved.sum_duplicates()
     return moved

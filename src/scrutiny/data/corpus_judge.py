@@ -16,9 +16,9 @@ from scipy import sparse
 from scrutiny.core.atomic import write_atomic
 from scrutiny.core.dataset import Dataset
 
-from .cell_hashes import cell_hashes, gene_keys
+from .cell_hashes import OnPanels, cell_hashes, gene_keys
 from .corpus_config import CorpusConfig
-from .corpus_duplicates import Known, Marks, marked_by
+from .corpus_duplicates import Known, marked_by
 from .corpus_genes import own_ids, placed
 from .corpus_quality import Quality
 from .corpus_sources import Source, Union
@@ -98,13 +98,18 @@ class Judge:
         return np.array([names.index(True) if any(names) else KEPT for names in named], dtype=np.int64)[which]
 
     def set_apart(self, source: Source, is_held: Callable[[Dataset], NDArray[np.bool_]], tell: Tell) -> Judged:
-        """The marks of cells that no cell of the corpus may equal: those of a file, good or not, that are held (n_cells,)."""
+        """The marks of cells that no cell of the corpus may equal: those of a file, good or not, that are held (n_cells,).
+
+        ``whole`` has those of them alone that express enough genes of every list to be compared with all cells of the corpus.
+        """
         data = source.open()
-        held, hashing = is_held(data), _Hashing(self.union, source, data)
+        held, hashing, compared = is_held(data), _Hashing(self.union, source, data), []
         for start, stop, values in data.matrix.chunks() if held.any() else ():
-            hashing.keep(hashing(values[held[start:stop]]))
+            cells = hashing(values[held[start:stop]])
+            hashing.keep(cells)
+            compared.append(cells.whole[cells.marks.to_tell.all(axis=0)])
             tell(stop - start)
-        return hashing.judged(np.where(held, KEPT, 0), source.studies(data))
+        return hashing.judged(np.where(held, KEPT, 0), source.studies(data))._replace(whole=_joined(compared))
 
     def judge(self, source: Source, known: Known, owner: int, tell: Tell) -> Judged:
         """All cells of a file. ``known`` are those that they are compared with; the ones that stay are added to it as ``owner``'s."""
@@ -129,7 +134,7 @@ class _Cells(NamedTuple):
     """Some cells as numbers: ``whole`` (n,), the marks, and their counts (n, n_rows) of all genes of the union."""
 
     whole: NDArray[np.uint64]
-    marks: Marks
+    marks: OnPanels
     counts: sparse.csr_matrix
 
 
@@ -153,7 +158,7 @@ class _Hashing:
         marks, none = cells.marks, len(known.owners) + owner + 1
         found = [np.where(tell, known.find(marked_by(h, a)), -1) for a, (h, tell) in enumerate(zip(*marks, strict=True))]
         first = np.min(np.where(np.array(found) >= 0, found, none), axis=0)
-        own, tell = marks.hashes[self.own_list], marks.tell[self.own_list] & (first == none)
+        own, tell = marks.hashes[self.own_list], marks.to_tell[self.own_list] & (first == none)
         again = np.zeros(len(own), dtype=bool)
         again[tell] = pd.Series(own[tell]).duplicated().to_numpy()
         return np.where(first < none, first, np.where(again, owner, -1))

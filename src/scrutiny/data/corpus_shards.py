@@ -195,8 +195,9 @@ class _Finding:
         """Cells that go into a piece: counts (n, n_genes), totals and hashes (n,)."""
         self.medians.add(counts, totals)
         self.whole.append(whole)
-        for hashes, (of_cells, tell) in zip(self.panels, panel_hashes(counts, self.columns.keys, self.columns.panels), strict=True):
-            hashes.append(of_cells[tell])
+        on_panels = panel_hashes(counts, self.columns.keys, self.columns.panels)
+        for hashes, of_cells, to_tell in zip(self.panels, *on_panels, strict=True):
+            hashes.append(of_cells[to_tell])
 
     def found(self) -> Found:
         histogram = self.medians.histogram.ravel()
