@@ -93,4 +93,4 @@ class JointEmbedding(Objective):
 def _spread(states: Tensor, batch: Batch, hidden: Tensor) -> Tensor:
     """How far the vectors of cells lie apart for their length: near 0 where the net has collapsed, and gives every cell the same one."""
     cells = cell_mean(states, seen(batch, ~hidden))
-    return cells.std(dim=0).norm() / cells.norm(dim=1).mean().clamp(min=1e-12)
+    return cells.std(dim=0, correction=0).norm() / cells.norm(dim=1).mean().clamp(min=1e-12)
