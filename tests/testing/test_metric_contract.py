@@ -1,5 +1,7 @@
 """For every check of the metric contract, a metric that breaks it and is caught; and all built-in metrics pass."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,16 +11,22 @@ from scrutiny.core.errors import ContractError, NotApplicable
 from scrutiny.core.registry import METRICS, metric
 from scrutiny.core.scores import Measured
 from scrutiny.testing import Outcome, check_metric
-from scrutiny.testing.metric import METRIC_CHECKS, example_cells
+from scrutiny.testing.metric import METRIC_CHECKS, example_cells, example_evidence
 
 NOT_HERE = {"hvg_overlap": "needs genes, which an embedding has not"}
 
 
 @pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in NOT_HERE])
 def test_built_in_metrics_keep_the_contract(name):
-    results = check_metric(METRICS.get(name))
+    given = {"reconstruction": chances_of_being_expressed()} if name.startswith("expressed_") else None
+    results = check_metric(METRICS.get(name), given=given)
     may_be_absent = {"check_direction", "check_per_cell"}
     assert {r.check for r in results if r.outcome is Outcome.NOT_APPLICABLE} <= may_be_absent
+
+
+def chances_of_being_expressed():
+    found = example_evidence(example_cells())["reconstruction"]
+    return replace(found, true=np.float32(found.true > 0), quantity="log-odds of being expressed")
 
 
 def card(**changed):

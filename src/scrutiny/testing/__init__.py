@@ -6,10 +6,21 @@ from .checks import CheckResult, Outcome
 from .embedder import check_embedder
 from .metric import check_metric
 from .parametrize import parametrize_with_checks
+from .reconstructor import check_reconstructor
 from .store import check_store
 from .task import check_task
 
-__all__ = ["CheckResult", "Outcome", "check_embedder", "check_metric", "check_net", "check_store", "check_task", "parametrize_with_checks"]
+__all__ = [
+    "CheckResult",
+    "Outcome",
+    "check_embedder",
+    "check_metric",
+    "check_net",
+    "check_reconstructor",
+    "check_store",
+    "check_task",
+    "parametrize_with_checks",
+]
 
 
 def __getattr__(name: str) -> Any:

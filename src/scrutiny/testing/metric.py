@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,10 +17,11 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_strings
+from scrutiny.core.outputs import FROM_CELL, Reconstruction
 from scrutiny.core.registry import METHODS, Metric
 from scrutiny.core.scores import Measured
 from scrutiny.data.synth import planted
-from scrutiny.methods.linear import HvgPca
+from scrutiny.methods.linear import HvgPca, ScaledPca
 
 from .checks import CheckResult, run_checks
 from .witness import generators_untouched
@@ -76,10 +78,11 @@ def check_card(trial: MetricTrial) -> None:
 
 
 def check_value(trial: MetricTrial) -> None:
-    """A finite float within the bounds, on good and on useless embeddings."""
-    trial.assert_valid(trial.base.value, "on a good embedding")
-    for where, embedding in _odd_embeddings(trial.given["embedding"]):
-        found = _value_or_none(trial, embedding=embedding)
+    """A finite float within the bounds, on good and on useless outputs."""
+    trial.assert_valid(trial.base.value, "on a good output")
+    odd = {"embedding": _odd_embeddings(trial.given["embedding"]), "reconstruction": _odd_predictions(trial.given["reconstruction"])}
+    for name, where, output in ((name, *pair) for name, pairs in odd.items() for pair in pairs):
+        found = _value_or_none(trial, **{name: output})
         if found is not None:
             trial.assert_valid(found, where)
 
@@ -100,10 +103,10 @@ def check_repeatable(trial: MetricTrial) -> None:
 
 
 def check_evidence_untouched(trial: MetricTrial) -> None:
-    """The arrays handed over are the same afterwards."""
-    copies = {name: array.copy() for name, array in trial.given.items()}
+    """What is handed over is the same afterwards."""
+    copies = deepcopy(dict(trial.given))
     trial.measured(**copies)
-    touched = [name for name, array in copies.items() if not _is_equal(array, trial.given[name])]
+    touched = [name for name, value in copies.items() if not _is_equal(value, trial.given[name])]
     assert not touched, f"{touched} changed in place; work on a copy"
 
 
@@ -117,7 +120,7 @@ def check_global_generators_untouched(trial: MetricTrial) -> None:
 def check_cell_order(trial: MetricTrial) -> None:
     """Cells in another order give the same value."""
     rows = np.random.default_rng(1).permutation(len(trial.given["embedding"]))
-    shuffled = {name: array[rows] for name, array in trial.given.items()}
+    shuffled = {name: _taken(value, rows) for name, value in trial.given.items()}
     trial.assert_same(trial.base.value, trial.measured(**shuffled).value, "cells in another order gave another value")
 
 
@@ -166,7 +169,7 @@ METRIC_CHECKS = (
 def check_metric(
     metric: Metric,
     *,
-    given: Mapping[str, NDArray[Any]] | None = None,
+    given: Mapping[str, Any] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     on_fail: Literal["raise", "report"] = "raise",
 ) -> list[CheckResult]:
@@ -176,7 +179,8 @@ def check_metric(
     ----------
     given
         Further evidence that it needs, each array with one entry per cell of `example_cells`, in its order. There are ``embedding``,
-        ``labels``, ``batch``, ``reference``, ``phase_scores`` and ``pseudotime`` already, and all that is derived from them.
+        ``labels``, ``batch``, ``reference``, ``phase_scores``, ``pseudotime`` and ``reconstruction`` (of log counts) already, and all that
+        is derived from them.
     expected_failures
         Name of a check -> why it must fail. A listed check that passes is a failure too.
 
@@ -197,8 +201,9 @@ def example_cells() -> Dataset:
     return data.take(np.flatnonzero(~isolated))
 
 
-def example_evidence(data: Dataset) -> dict[str, NDArray[Any]]:
-    """What built-in tasks could give for these cells: a decent embedding, groups, and numbers to conserve that follow the cells."""
+def example_evidence(data: Dataset) -> dict[str, Any]:
+    """What built-in tasks could give for these cells: a decent embedding, groups, numbers to conserve, and predicted expression."""
+    predicted = ScaledPca(n_dims=5).fit(data, seed=0).reconstruct(data).aligned_to(data.cell_ids)
     reference = HvgPca(n_dims=20).fit(data, seed=0).embed(data).values
     return {
         "embedding": reference[:, :10].copy(),
@@ -207,6 +212,7 @@ def example_evidence(data: Dataset) -> dict[str, NDArray[Any]]:
         "reference": reference,
         "phase_scores": reference[:, 2:4].copy(),
         "pseudotime": reference[:, 0].astype(np.float64),
+        "reconstruction": replace(predicted, also={FROM_CELL: 0.5 * predicted.predicted}),
     }
 
 
@@ -224,6 +230,17 @@ def _odd_embeddings(embedding: NDArray[np.float32]) -> Iterator[tuple[str, NDArr
     yield "with every cell twice", np.repeat(embedding[: (len(embedding) + 1) // 2], 2, axis=0)[: len(embedding)]
 
 
+def _odd_predictions(found: Reconstruction) -> Iterator[tuple[str, Reconstruction]]:
+    rng = np.random.default_rng(4)
+    for where, predicted in {
+        "with one prediction for all": np.full_like(found.predicted, 1.5),
+        "with predictions that are noise": rng.standard_normal(len(found.predicted)).astype(np.float32),
+        "with predictions of another size": 1000 * found.predicted,
+        "with the truth predicted": found.true,
+    }.items():
+        yield where, replace(found, predicted=predicted)
+
+
 def _degenerate(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     n_cells = len(given["embedding"])
     same = np.full(n_cells, "one")
@@ -235,7 +252,21 @@ def _degenerate(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     yield "with batch and label the same", {"batch": given["labels"]}
     yield "with all cells in one place", {"embedding": np.ones_like(given["embedding"])}
     for n in (1, 2, 5):
-        yield f"with {n} cells", {name: array[:n] for name, array in given.items()}
+        yield f"with {n} cells", {name: _taken(value, np.arange(n)) for name, value in given.items()}
+    found = given["reconstruction"]
+    yield "with one true value for all", {"reconstruction": replace(found, true=np.ones_like(found.true))}
+    yield "with one hidden entry", {"reconstruction": replace(found, hidden=np.arange(len(found.rows)) == 0)}
+    yield "with nothing predicted", {"reconstruction": replace(found, **_no_entries(found))}
+
+
+def _no_entries(found: Reconstruction) -> dict[str, Any]:
+    names = ("rows", "columns", "predicted", "true", "hidden", "weight")
+    cut = {name: getattr(found, name)[:0] for name in names if getattr(found, name) is not None}
+    return {**cut, "also": {name: values[:0] for name, values in found.also.items()}}
+
+
+def _taken(value: Any, rows: NDArray[np.integer]) -> Any:
+    return value.part(rows) if hasattr(value, "part") else value[rows]
 
 
 def _value_or_none(trial: MetricTrial, **changed: Any) -> float | None:
@@ -254,4 +285,7 @@ def _renamed(groups: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def _is_equal(first: Any, second: Any) -> bool:
+    if hasattr(first, "to_arrays"):
+        arrays, others = first.to_arrays(), second.to_arrays()
+        return arrays.keys() == others.keys() and all(_is_equal(array, others[name]) for name, array in arrays.items())
     return np.array_equal(first, second, equal_nan=np.asarray(first).dtype.kind == "f")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from scrutiny.core.errors import NotApplicable
-from scrutiny.core.protocols import Embedder, TransductiveEmbedder
+from scrutiny.core.protocols import Embedder, Reconstructor, TransductiveEmbedder
 from scrutiny.core.registry import Metric
 
-from . import embedder, metric, task
+from . import embedder, metric, reconstructor, task
 from .checks import Check
 
 
@@ -34,8 +34,7 @@ def parametrize_with_checks(
     import pytest
 
     parameters = []
-    for thing in things:
-        checks, trial, name = _contract(thing)
+    for checks, trial, name in (contract for thing in things for contract in _contracts(thing)):
         reasons = (expected_failures or {}).get(name, {})
         for check in checks:
             expected = reasons.get(check.__name__)
@@ -44,14 +43,29 @@ def parametrize_with_checks(
     return pytest.mark.parametrize("check", parameters)
 
 
-def _contract(thing: Any) -> tuple[tuple[Check, ...], Any, str]:
+class _Contract(NamedTuple):
+    """Checks of a thing, made ready, under its name."""
+
+    checks: tuple[Check, ...]
+    trial: Any
+    name: str
+
+
+def _contracts(thing: Any) -> Iterator[_Contract]:
+    """A method has one for each of its verbs."""
     if isinstance(thing, Metric):
         cells = metric.example_cells()
-        return metric.METRIC_CHECKS, metric.MetricTrial(thing, metric.example_evidence(cells), cells), thing.card.name
+        yield _Contract(metric.METRIC_CHECKS, metric.MetricTrial(thing, metric.example_evidence(cells), cells), thing.card.name)
+        return
     made = thing()
-    if isinstance(made, (Embedder, TransductiveEmbedder)):
-        return embedder.EMBEDDER_CHECKS, embedder.EmbedderTrial(thing, embedder.example_cells(made.card)), made.card.name
-    return task.TASK_CHECKS, task.TaskTrial(thing, task.example_cells()), made.card.name
+    is_embedder = isinstance(made, (Embedder, TransductiveEmbedder))
+    if is_embedder:
+        yield _Contract(embedder.EMBEDDER_CHECKS, embedder.EmbedderTrial(thing, embedder.example_cells(made.card)), made.card.name)
+    if isinstance(made, Reconstructor):
+        trial = reconstructor.ReconstructorTrial(thing, embedder.example_cells(made.card))
+        yield _Contract(reconstructor.RECONSTRUCTOR_CHECKS, trial, f"{made.card.name}-reconstruct" if is_embedder else made.card.name)
+    elif not is_embedder:
+        yield _Contract(task.TASK_CHECKS, task.TaskTrial(thing, task.example_cells()), made.card.name)
 
 
 def _bound(check: Check, trial: Any) -> Callable[[], None]:

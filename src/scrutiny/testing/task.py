@@ -7,23 +7,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scrutiny.core.cards import TaskCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.evidence import Evidence
-from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.outputs import OUTPUTS, CellEmbedding, Output
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METRICS
 from scrutiny.core.scores import Measured
 from scrutiny.data.synth import planted
 from scrutiny.methods.linear import HvgPca
+from scrutiny.methods.means import GeneMean
 
 from .checks import CheckResult, run_checks
 from .witness import data_untouched, fresh, generators_untouched
-
-VERBS = ("embed",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +38,19 @@ class TaskTrial:
     def pose(self, data: Dataset | None = None, *, seed: int = 0) -> Problem:
         return self.make().pose(fresh(self.data) if data is None else data, np.random.default_rng(seed))
 
-    def evidence(self, problem: Problem, values: NDArray[np.float32] | None = None) -> dict[str, Any]:
-        """What the task and its context give for an embedding of the query, by default principal components of the training cells."""
+    def evidence(self, problem: Problem) -> dict[str, Any]:
+        """What the task and its context give for the answer of a plain method."""
         task = self.make()
-        vectors = HvgPca(n_dims=10).fit(problem.train, seed=0).embed(problem.query).values if values is None else values
-        output = CellEmbedding(vectors, problem.query.cell_ids)
-        return {**task.context(fresh(self.data)), **task.evidence(output, problem)}
+        return {**task.context(fresh(self.data)), **task.evidence(self.answer(problem), problem)}
+
+    def answer(self, problem: Problem) -> Output:
+        """Principal components or the mean of each gene, by what the task asks for."""
+        options = {**self.card.verb_options, **problem.asks}
+        if self.card.asks == "embed":
+            vectors = HvgPca(n_dims=10).fit(problem.train, seed=0).embed(problem.query).values
+            return CellEmbedding(vectors, problem.query.cell_ids)
+        found: Output = getattr(GeneMean().fit(problem.train, seed=0), self.card.asks)(problem.query, **options)
+        return found.aligned_to(problem.query.cell_ids)
 
 
 def check_card(trial: TaskTrial) -> None:
@@ -53,7 +58,7 @@ def check_card(trial: TaskTrial) -> None:
     card = getattr(type(trial.make()), "card", None)
     assert isinstance(card, TaskCard), "the class needs an attribute 'card' that is a TaskCard; plans read it without posing the task"
     assert card.name and card.summary and card.version, "name, summary and version of the card must not be empty"
-    assert card.asks in VERBS, f"asks for the verb '{card.asks}'; methods have {VERBS}"
+    assert card.asks in OUTPUTS, f"asks for the verb '{card.asks}'; methods have {sorted(OUTPUTS)}"
     unknown = [name for name in card.metrics if name not in METRICS]
     assert card.metrics and not unknown, f"no metric is called {unknown}; register it or add its entry point"
     assert card.primary in card.metrics, f"the primary metric '{card.primary}' is not among the metrics"
@@ -88,10 +93,11 @@ def check_cells_are_of_the_data(trial: TaskTrial) -> None:
 
 
 def check_evidence(trial: TaskTrial) -> None:
-    """Evidence has an embedding, one entry per cell of the query in every array, and all that the primary metric needs."""
+    """Evidence has the output, one entry per cell of the query in every array, and all that the primary metric needs."""
     problem = trial.pose()
     given = trial.evidence(problem)
-    assert "embedding" in given, f"the evidence must name the embedding; it has {sorted(given)}"
+    has_output = "embedding" in given if trial.card.asks == "embed" else any(hasattr(value, "part") for value in given.values())
+    assert has_output, f"the evidence must name the output, e.g. 'embedding'; it has {sorted(given)}"
     n_cells = problem.query.n_cells
     odd = {name: len(array) for name, array in given.items() if isinstance(array, np.ndarray) and len(array) != n_cells}
     assert not odd, f"arrays of another length than the {n_cells} cells of the query: {odd}"
