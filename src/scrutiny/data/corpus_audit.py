@@ -8,6 +8,7 @@ when the corpus was built. What has fewer genes is compared with the cells thems
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from scrutiny.core.errors import InputError
 
 from .catalog import Exposure
 from .cell_hashes import FEWEST_EXPRESSED, cell_hashes, gene_keys, panel_hashes
-from .corpus import HASHES, MANIFEST, Corpus, read_manifest
+from .corpus import HASHES, MANIFEST, Corpus, is_manifest_of_ours, read_manifest
 from .corpus_genes import GeneRows, Names, names_in, own_ids, placed
 
 MOSTLY = 0.9
@@ -60,6 +61,11 @@ def audit(data: Dataset, folder: str | Path) -> Exposure:
         return Exposure("not listed", f"None of {judged} has the counts of a cell of the training corpus.", 0, data.n_cells)
     why = f"{n_judged:,} of {data.n_cells:,} cells can be judged, the others have too few of the genes that cells are told by"
     return _by_name(data, manifest, why)
+
+
+def exposure_facts(data: Dataset, folder: Path) -> dict[str, Any]:
+    """The answer of `audit` as a fact of a Run, where a folder has the manifest of a corpus; else nothing."""
+    return {"exposure": asdict(audit(data, folder))} if is_manifest_of_ours(folder) else {}
 
 
 def judge_cells(data: Dataset, folder: str | Path) -> Judgement:

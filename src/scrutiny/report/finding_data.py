@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scrutiny.data.catalog import Exposure
+
 from .facts import UNKNOWN, Confounding
 from .finding import DataCase, Finding, Severity
 from .words import listing, number
@@ -41,8 +43,13 @@ def leakage(case: DataCase) -> Iterator[Finding]:
     for answer, severity, told, advice in LEAKAGE:
         models = [model for model, exposure in case.exposures.items() if exposure.answer == answer]
         if models:
-            sources = dict.fromkeys(case.exposures[model].source for model in models)
+            sources = dict.fromkeys(_told_by(model, case.exposures[model]) for model in models)
             yield Finding("SCR003", severity, told.format(listing(models)), " ".join(sources), advice)
+
+
+def _told_by(model: str, exposure: Exposure) -> str:
+    """Who says so; of cells that were compared, whose they were."""
+    return exposure.source if exposure.n_cells is None else f"{model}: {exposure.source}"
 
 
 def confounded(case: DataCase) -> Iterator[Finding]:

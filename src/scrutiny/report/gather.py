@@ -88,7 +88,7 @@ class Gathered:
         rows = [c.rows[c.rows["kind"] == "model"].drop_duplicates("method") for c in own]
         models = {row.method: self.cards.methods.get(row.registered, {}) for r in rows for row in r.itertuples()}
         told = {row.method: self._facts_of_run.get(row.run_key, {}) for r in rows for row in r.itertuples()}
-        return DataCase(facts, own, exposures(models, facts), models, told)
+        return DataCase(facts, own, exposures(models, facts, told), models, told)
 
     @cached_property
     def _facts_of_run(self) -> Mapping[str, Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from scrutiny.core.scores import Run
@@ -12,6 +13,7 @@ from scrutiny.data.catalog import Exposure, catalog
 from .facts import UNKNOWN, DatasetFacts
 
 Card = Mapping[str, Any]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,23 @@ def citations(found: Cards, datasets: Iterable[DatasetFacts]) -> list[str]:
     return sorted({entry.strip() for whole in listed for entry in whole.split(";") if entry.strip()}, key=str.lower)
 
 
-def exposures(models: Mapping[str, Card], facts: DatasetFacts) -> dict[str, Exposure]:
+def exposures(models: Mapping[str, Card], facts: DatasetFacts, told: Mapping[str, Mapping[str, Any]] = NOTHING) -> dict[str, Exposure]:
     """Whether each model saw the data in pretraining; models that were trained on nothing are left out.
 
-    The catalogue answers first, then the model's own list of training data.
+    Where the model has the manifest of its corpus that answers; else the catalogue, then the model's own list of training data.
+
+    Parameters
+    ----------
+    told
+        Model to the facts of one of its Runs, with ``exposure`` where the cells were compared with those of its corpus.
     """
-    return {name: _exposure(name, card, facts.catalog) for name, card in models.items() if card.get("trained_on", None) != []}
+    trained = {name: card for name, card in models.items() if card.get("trained_on", None) != []}
+    return {name: _exposure(name, card, facts.catalog, told.get(name, NOTHING).get("exposure")) for name, card in trained.items()}
 
 
-def _exposure(model: str, card: Card, dataset: str) -> Exposure:
+def _exposure(model: str, card: Card, dataset: str, compared: Mapping[str, Any] | None) -> Exposure:
+    if compared is not None:
+        return Exposure(**compared)
     if dataset in catalog():
         answered = catalog()[dataset].exposure(model)
         if answered.answer != "unknown":

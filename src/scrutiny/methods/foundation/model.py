@@ -21,6 +21,7 @@ from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding, GeneEmbedding
 from scrutiny.data.checkpoints import located, origin, record
+from scrutiny.data.corpus_audit import exposure_facts
 from scrutiny.data.genetables import GeneTables
 from scrutiny.nets.folder import Folder, digest_of_file
 from scrutiny.nets.inference import Runner, device_of
@@ -85,6 +86,7 @@ class Published(ABC):
     """Set where ``compat="official"`` couples the cells of a batch."""
 
     _last_match: tuple[pd.DataFrame, str, Matched] | None = None
+    _last_exposure: tuple[str, dict[str, Any]] | None = None
 
     def __init__(
         self,
@@ -178,8 +180,18 @@ class Published(ABC):
         return self._last_match[2]
 
     def facts(self, data: Dataset) -> dict[str, Any]:
-        """What a report must know of a Run: whose weights, and which genes the model found. Raises NotApplicable if they are too few."""
-        return {"genes": self.match(data).facts, "weights": self.weights_facts}
+        """What a report must know of a Run: whose weights, which genes the model found, and whether it was trained on these cells.
+
+        Raises NotApplicable if it knows too few of the genes.
+        """
+        return {"genes": self.match(data).facts, "weights": self.weights_facts, **self.exposure(data)}
+
+    def exposure(self, data: Dataset) -> dict[str, Any]:
+        """Whether the model was trained on these cells, where its folder has the manifest of a corpus of ours; else nothing."""
+        key = digest_of_json([data.fingerprint, data.gene_names_key])
+        if self._last_exposure is None or self._last_exposure[0] != key:
+            self._last_exposure = (key, exposure_facts(data, self.folder.path))
+        return self._last_exposure[1]
 
     @property
     def weights_facts(self) -> dict[str, Any]:
@@ -255,6 +267,10 @@ class EmbedsGenes(Protocol):
 
 class Untrained:
     """Mixed in before a family: the same architecture, vocabulary and tokens, but random weights drawn by the seed."""
+
+    def exposure(self, data: Dataset) -> dict[str, Any]:
+        """Nothing: it was trained on no cells."""
+        return {}
 
     @property
     def weights_facts(self: Any) -> dict[str, Any]:
