@@ -6,6 +6,8 @@ METHODS: dict[str, str] = {
     "hvg_pca": "scrutiny.methods.linear:HvgPca",
     "pca": "scrutiny.methods.linear:ScaledPca",
     "gene_mean": "scrutiny.methods.means:GeneMean",
+    "pca_smoothing": "scrutiny.methods.smoothing:PcaSmoothing",
+    "knn_smoothing": "scrutiny.methods.smoothing:KnnSmoothing",
     "harmony": "scrutiny.methods.integration:Harmony",
     "scanorama": "scrutiny.methods.integration:Scanorama",
     "combat": "scrutiny.methods.integration:Combat",
@@ -34,6 +36,8 @@ METHODS: dict[str, str] = {
     "control/untrained_genecompass": "scrutiny.methods.foundation.genecompass:UntrainedGenecompass",
     "cellplm": "scrutiny.methods.foundation.cellplm:CellPlm",
     "control/untrained_cellplm": "scrutiny.methods.foundation.cellplm:UntrainedCellPlm",
+    "pretrained": "scrutiny.methods.foundation.pretrained:Pretrained",
+    "control/untrained_pretrained": "scrutiny.methods.foundation.pretrained:UntrainedPretrained",
     "control/shuffle": "scrutiny.methods.controls:Shuffle",
     "control/shuffle_within_label": "scrutiny.methods.controls:ShuffleWithinLabel",
     "control/random_projection": "scrutiny.methods.controls:RandomProjection",
@@ -42,6 +46,7 @@ METHODS: dict[str, str] = {
     "control/no_integration": "scrutiny.methods.controls:NoIntegration",
     "control/overall_mean": "scrutiny.methods.means:OverallMean",
     "control/another_cell": "scrutiny.methods.means:AnotherCell",
+    "control/thinned": "scrutiny.methods.deepening:Thinned",
 }
 
 TASKS: dict[str, str] = {
@@ -52,6 +57,7 @@ TASKS: dict[str, str] = {
     "reconstruction": "scrutiny.tasks.reconstruction:Reconstruction",
     "reconstruction_masked_15": "scrutiny.tasks.reconstruction:Masked15",
     "reconstruction_masked_50": "scrutiny.tasks.reconstruction:Masked50",
+    "read_depth": "scrutiny.tasks.read_depth:ReadDepth",
 }
 
 METRICS: dict[str, str] = {
@@ -103,6 +109,11 @@ METRICS: dict[str, str] = {
     "reconstruction_spearman": "scrutiny.metrics.reconstruction:reconstruction_spearman",
     "expressed_auroc": "scrutiny.metrics.reconstruction:expressed_auroc",
     "expressed_auroc_gene": "scrutiny.metrics.reconstruction:expressed_auroc_gene",
+    "depth_skill": "scrutiny.metrics.depth:depth_skill",
+    "depth_mse": "scrutiny.metrics.depth:depth_mse",
+    "depth_mse_expressed": "scrutiny.metrics.depth:depth_mse_expressed",
+    "depth_mse_zeros": "scrutiny.metrics.depth:depth_mse_zeros",
+    "depth_pearson": "scrutiny.metrics.depth:depth_pearson",
 }
 
 DERIVED: dict[str, str] = {
@@ -123,4 +134,6 @@ DERIVED: dict[str, str] = {
     "counted_entries": "scrutiny.metrics.predictions:counted_entries",
     "cell_sums": "scrutiny.metrics.predictions:cell_sums",
     "prediction_bins": "scrutiny.metrics.predictions:prediction_bins",
+    "depth_sums": "scrutiny.metrics.depth:depth_sums",
+    "depth_bins": "scrutiny.metrics.depth:depth_bins",
 }

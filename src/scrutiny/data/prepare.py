@@ -85,6 +85,15 @@ def log_values(data: Dataset, columns: NDArray[np.integer]) -> sparse.csr_matrix
     return sparse.vstack([chunk.values for chunk in log_chunks(data, columns)], format="csr")
 
 
+def log_entries(data: Dataset, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Log-normalised values (n_entries,) of single entries; ``rows`` and ``columns`` (n_entries,) are sorted by row."""
+    out = np.empty(len(rows), np.float32)
+    for start, stop, values in log_chunks(data):
+        low, high = np.searchsorted(rows, [start, stop])
+        out[low:high] = np.asarray(values[rows[low:high] - start, columns[low:high]]).ravel()
+    return out
+
+
 def highly_variable(data: Dataset, n_top: int = 2000) -> NDArray[np.intp]:
     """Columns of the most variable genes, in file order: dispersion normalised within bins of mean expression.
 

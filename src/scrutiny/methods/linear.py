@@ -13,7 +13,7 @@ from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import CellEmbedding, Reconstruction
-from scrutiny.data.prepare import Pca, highly_variable, log_chunks, pca
+from scrutiny.data.prepare import highly_variable, log_chunks, pca
 
 from .entries import CELLS_AT_A_TIME, LOG_COUNT, check_has_log_counts, log_counts
 
@@ -126,7 +126,7 @@ class ScaledPca(HvgPca):
     @cached_property
     def _decoder(self) -> Decoder:
         """Made when it is first asked for: an embedding does not need it."""
-        return decoder(self._pca, self._train)
+        return decoder(self._pca.transform(self._train), self._train)
 
     def reconstruct(self, query: Dataset, *, hide: float = 0.0) -> Reconstruction:
         """The log count of every gene, also of those that are not variable, from the components; a hidden gene enters them as 0."""
@@ -147,9 +147,9 @@ class Decoder(NamedTuple):
     slopes: NDArray[np.float32]
 
 
-def decoder(axes: Pca, train: Dataset) -> Decoder:
-    """The decoder that errs least on these cells."""
-    scores = axes.transform(train).astype(np.float64)
+def decoder(components: NDArray[np.floating], train: Dataset) -> Decoder:
+    """The decoder that errs least on these cells, whose components are (n_cells, n_dims)."""
+    scores = components.astype(np.float64)
     scores_mean = scores.mean(axis=0)
     shared, total = np.zeros((train.n_genes, scores.shape[1])), np.zeros(train.n_genes)
     for start, stop, values in log_chunks(train):

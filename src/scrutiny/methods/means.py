@@ -15,6 +15,7 @@ from scrutiny.core.errors import NotApplicable
 from scrutiny.core.outputs import Reconstruction
 from scrutiny.data.prepare import gene_moments, log_chunks, log_values
 
+from .deepening import deepened
 from .entries import CELLS_AT_A_TIME, LOG_COUNT, check_has_log_counts, log_counts
 
 
@@ -44,6 +45,13 @@ class GeneMean:
         predicted = self._means.reindex(query.genes, fill_value=0.0).to_numpy(np.float32)[entries.columns]
         return entries.reconstruction(query.cell_ids, query.genes, predicted=predicted, true=true, quantity=LOG_COUNT)
 
+    def deepen(
+        self, query: Dataset, *, totals: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Reconstruction:
+        """The same for every cell, however deep. Of genes that the training cells lack, 0."""
+        means = self._means.reindex(query.genes, fill_value=0.0).to_numpy(np.float32)
+        return deepened(query, rows, columns, means[columns])
+
 
 class OverallMean(GeneMean):
     """One number for all genes and cells: below it is no knowledge of genes at all."""
@@ -64,6 +72,9 @@ class OverallMean(GeneMean):
 
     def reconstruct(self, query: Dataset, *, hide: float = 0.0, truth: Mapping[str, NDArray[Any]] = {}) -> Reconstruction:
         return super().reconstruct(query, hide=hide)
+
+    def deepen(self, query: Dataset, *, truth: Mapping[str, NDArray[Any]] = {}, **asked: NDArray[Any]) -> Reconstruction:
+        return super().deepen(query, **asked)
 
 
 class AnotherCell:
