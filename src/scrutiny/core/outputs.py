@@ -81,6 +81,8 @@ class GeneEmbedding:
 
 QUANTITIES = ("bin", "log count", "log-odds of being expressed", "rank")
 """What a `Reconstruction` may be of."""
+ROUNDING = 1e-3
+"""Relative error of a sum of weights in float32."""
 FROM_CELL = "from the cell embedding"
 """Name of a further prediction that is made from the vector of the cell alone."""
 
@@ -106,7 +108,8 @@ class Reconstruction:
     also
         Name to other predictions (n_entries,) float32 of the same entries, such as `FROM_CELL`.
     weight
-        (n_entries,) float32, for how many entries of its cell each one stands: zeros may be a sample of all. None: for itself.
+        (n_entries,) float32, where entries stand for all genes of a cell: 1, and more for zeros, of which a sample is listed. The weights
+        of a cell add up to the number of genes. None: an entry stands for itself, and nothing is said of other genes.
     """
 
     cell_ids: NDArray[np.str_]
@@ -180,8 +183,20 @@ class Reconstruction:
         for name, values in self._numbers.items():
             if n_bad := int((~np.isfinite(values)).sum()):
                 raise ContractError(f"{n_bad} of {len(values)} entries of {name} are not finite")
-        if self.weight is not None and len(self.weight) and self.weight.min() <= 0:
-            raise ContractError(f"an entry has the weight {self.weight.min()}; expected numbers above 0")
+        if self.weight is not None and len(self.weight):
+            self._check_weights(self.weight)
+
+    def _check_weights(self, weight: NDArray[np.float32]) -> None:
+        if weight.min() <= 0:
+            raise ContractError(f"an entry has the weight {weight.min():g}; expected numbers above 0")
+        of_cell = np.bincount(self.rows, weight, self.n_cells)
+        odd = np.flatnonzero((of_cell > 0) & (np.abs(of_cell / len(self.gene_ids) - 1) > ROUNDING))
+        if len(odd):
+            found = f"the entries of cell '{self.cell_ids[odd[0]]}' stand for {of_cell[odd[0]]:g} genes"
+            raise ContractError(f"{found}; expected all {len(self.gene_ids)}, or no weights")
+        strange = np.flatnonzero((weight != 1) & (self.true != 0))
+        if len(strange):
+            raise ContractError(f"an entry with a weight other than 1 has the true value {self.true[strange[0]]:g}; it may stand for zeros")
 
     def _of(self, where: NDArray[np.integer], cell_ids: NDArray[np.str_]) -> Reconstruction:
         """The entries of the cells at ``where``, sorted. Raises ContractError if one occurs twice."""
