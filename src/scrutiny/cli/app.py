@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scrutiny.cli import embedding, inspect, models, pretraining, results, running
+from scrutiny.cli import corpus, embedding, inspect, models, pretraining, results, running
 
 EXIT_CODES = """
 Exit codes: 0 all that could run has run; 1 some runs failed (the others are kept); 2 the input or the options are wrong;
@@ -30,6 +30,7 @@ app.command("plan")(running.plan)
 app.command("score")(running.score)
 app.command("embed")(embedding.embed)
 app.command("pretrain")(pretraining.pretrain)
+app.add_typer(corpus.corpus_app, name="corpus")
 app.command("report")(results.report)
 app.add_typer(results.cache_app, name="cache")
 app.add_typer(models.models_app, name="models")

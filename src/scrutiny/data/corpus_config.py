@@ -10,6 +10,7 @@ genes = 8000
 from __future__ import annotations
 
 import glob
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -139,6 +140,27 @@ class CorpusConfig:
             if key in parsed:
                 parsed[key] = ",".join(_beside(part, folder) for part in parsed[key].split(",") if part)
         return made(cls, options=parsed, owner=owner)
+
+
+def read_corpus_config(path: str | Path, folder: Path | None = None) -> CorpusConfig:
+    """The table ``[corpus]`` of a TOML file, whose paths begin in ``folder``, by default that of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has no such table, and as `CorpusConfig.from_fields`.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from error
+    table = content.get("corpus")
+    if not isinstance(table, dict):
+        raise InputError(f"{path} has no table [corpus]; it has {sorted(content) or 'nothing'}")
+    return CorpusConfig.from_fields(table, folder or path.parent, str(path))
 
 
 def _files(entries: Any, folder: Path, where: str) -> tuple[CorpusFile, ...]:
