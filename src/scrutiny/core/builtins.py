@@ -133,7 +133,7 @@ DERIVED: dict[str, str] = {
     "batch_parts": "scrutiny.metrics.overall:batch_parts",
     "counted_entries": "scrutiny.metrics.predictions:counted_entries",
     "cell_sums": "scrutiny.metrics.predictions:cell_sums",
-    "prediction_bins": "scrutiny.metrics.predictions:prediction_bins",
+    "prediction_profiles": "scrutiny.metrics.predictions:prediction_profiles",
     "depth_sums": "scrutiny.metrics.depth:depth_sums",
     "depth_bins": "scrutiny.metrics.depth:depth_bins",
 }

@@ -39,8 +39,8 @@ class Counted:
 
     Attributes
     ----------
-    rows
-        (n_entries,) cell of each.
+    rows, columns
+        (n_entries,) cell and gene of each.
     true, weight, gene_mean, mean
         (n_entries,) float32.
     predicted
@@ -50,6 +50,7 @@ class Counted:
     n_cells: int
     quantity: str
     rows: NDArray[np.integer]
+    columns: NDArray[np.integer]
     true: NDArray[np.float32]
     weight: NDArray[np.float32]
     gene_mean: NDArray[np.float32]
@@ -62,9 +63,8 @@ class CellSums:
     """Sums of each cell: name to (n_cells,) float64.
 
     ``weight`` of its entries; ``error``, ``error_gene_mean``, ``error_mean``: weighted squared errors of the method, the gene mean and the
-    overall mean; ``shared``: weighted products of what is predicted and what is true, both less the gene mean. ``error NAME`` and
-    ``shared NAME`` are those of another prediction of that name. ``pearson``, ``spearman``, ``auroc``, and each of them of the gene mean
-    (``pearson_gene_mean`` ...), are NaN for cells that have none.
+    overall mean, ``error NAME`` those of another prediction of that name. ``pearson``, ``spearman``, ``auroc``, and each of them of the
+    gene mean (``pearson_gene_mean`` ...), are NaN for cells that have none.
     """
 
     quantity: str
@@ -130,6 +130,7 @@ def counted_entries(reconstruction: Reconstruction) -> Counted:
         found.n_cells,
         found.quantity,
         found.rows[kept],
+        found.columns[kept],
         found.true[kept],
         weights(found)[kept],
         trivial.gene_mean[kept],
@@ -147,17 +148,12 @@ def cell_sums(counted_entries: Counted) -> CellSums:
         return np.bincount(e.rows, values, e.n_cells)
 
     by_name = {"weight": summed(e.weight)}
-    for name, values in {**e.predicted, "gene_mean": e.gene_mean, "mean": e.mean}.items():
-        by_name[_named("error", name, e)] = summed(e.weight * (values - e.true) ** 2)
-    for name, values in e.predicted.items():
-        by_name[_named("shared", name, e)] = summed(e.weight * (values - e.gene_mean) * (e.true - e.gene_mean))
+    errors = {f"error {name}".strip(): values for name, values in e.predicted.items()}
+    for name, values in {**errors, "error_gene_mean": e.gene_mean, "error_mean": e.mean}.items():
+        by_name[name] = summed(e.weight * (values - e.true) ** 2)
     for name, values in {"": e.predicted[""], "_gene_mean": e.gene_mean}.items():
         by_name |= {f"{kind}{name}": found for kind, found in _by_cell(values, e).items()}
     return CellSums(e.quantity, tuple(name for name in e.predicted if name), by_name)
-
-
-def _named(what: str, name: str, entries: Counted) -> str:
-    return what if not name else f"{what} {name}" if name in entries.predicted else f"{what}_{name}"
 
 
 def _by_cell(values: NDArray[np.float32], entries: Counted) -> dict[str, NDArray[np.float64]]:
@@ -192,17 +188,36 @@ def area(score: NDArray[np.float64], positive: NDArray[np.float64]) -> float:
     return float((stats.rankdata(score)[positive > 0].sum() - n_positive * (n_positive + 1) / 2) / n_pairs)
 
 
-@derived("prediction_bins", rowwise=True)
-def prediction_bins(counted_entries: Counted) -> dict[str, Any]:
-    """Predictions in bins of the true value, for a picture: ``bins`` of the method, ``also`` those of its other predictions.
+class Profile(NamedTuple):
+    """How predictions follow the true values."""
+
+    slope: float
+    """Of predicted on true values, both less their own mean over the entries of the gene; NaN where no gene varies."""
+    bins: list[dict[str, float]]
+
+
+@derived("prediction_profiles", rowwise=True)
+def prediction_profiles(counted_entries: Counted) -> dict[str, Profile]:
+    """Name to how this prediction follows the true values; '' is what the method predicts. Parts of the cells keep those of all.
 
     A value of its own makes a bin where there are at most 20; else a lowest value that is common does, and the others are cut at
-    quantiles. Parts of the cells keep the bins of all.
+    quantiles.
     """
     e = counted_entries
     group = _groups(e.true)
-    bins = {name: _bins(values, group, e) for name, values in e.predicted.items()}
-    return {"bins": bins.pop(""), "also": bins}
+    return {name: Profile(_slope(values, e), _bins(values, group, e)) for name, values in e.predicted.items()}
+
+
+def _slope(predicted: NDArray[np.float32], entries: Counted) -> float:
+    n = np.bincount(entries.columns, entries.weight)
+
+    def less_mean(values: NDArray[np.float32]) -> NDArray[np.float64]:
+        total = np.bincount(entries.columns, entries.weight * values.astype(np.float64))
+        return values - np.divide(total, n, out=np.zeros_like(total), where=n > 0)[entries.columns]
+
+    true = less_mean(entries.true)
+    variance = float((entries.weight * true**2).sum())
+    return float((entries.weight * true * less_mean(predicted)).sum()) / variance if variance > 0 else float("nan")
 
 
 def _groups(true: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from scrutiny.core.outputs import FROM_CELL
 from scrutiny.core.registry import metric
 from scrutiny.core.scores import Measured
 
-from .predictions import LOG_ODDS, CellSums
+from .predictions import LOG_ODDS, CellSums, Profile
 
 FLOOR = "control/another_cell"
 COUNTED = (
@@ -40,7 +40,7 @@ def _card(name: str, recipe: str, *, better: Better = "higher", low: float = LOW
         repeats=20,
     )
 )
-def reconstruction_skill(cell_sums: CellSums, prediction_bins: Mapping[str, Any]) -> Measured:
+def reconstruction_skill(cell_sums: CellSums, prediction_profiles: Mapping[str, Profile]) -> Measured:
     """How much of the error that the mean of each gene makes is removed, whatever the quantity that a method predicts.
 
     Raises
@@ -48,15 +48,16 @@ def reconstruction_skill(cell_sums: CellSums, prediction_bins: Mapping[str, Any]
     NotApplicable
         If the gene mean makes no error.
     """
-    others = {name: {"bins": bins, **_about(cell_sums, name)} for name, bins in prediction_bins["also"].items()}
-    about = {"quantity": cell_sums.quantity, "bins": prediction_bins["bins"], **_about(cell_sums), "also": others}
-    return Measured(skill(cell_sums), details=about)
+    value = skill(cell_sums)
+    told = {name: _picture(cell_sums, name, profile) for name, profile in prediction_profiles.items()}
+    return Measured(value, details={"quantity": cell_sums.quantity, **told.pop(""), "also": told})
 
 
-def _about(sums: CellSums, name: str = "") -> dict[str, float]:
-    """What a picture of a prediction says beside it."""
-    numbers = {"slope": _slope(sums, name), "variance_explained": _variance_explained(sums, name)}
-    return {**numbers, "skill": _variance_explained(sums, name)} if name and sums.quantity in SQUARED else numbers
+def _picture(sums: CellSums, name: str, profile: Profile) -> dict[str, Any]:
+    """What a picture of a prediction shows and says."""
+    explained = _variance_explained(sums, name)
+    told = {"bins": profile.bins, "slope": profile.slope, "variance_explained": explained}
+    return {**told, "skill": explained} if name and sums.quantity in SQUARED else told
 
 
 @metric(
@@ -81,20 +82,24 @@ def reconstruction_skill_cell(cell_sums: CellSums) -> float:
 @metric(
     _card(
         "reconstruction_slope",
-        "Slope of predicted on true values, both less the gene mean (sum of products over sum of squares of the true ones; log-odds as "
-        f"probabilities). 0: the same prediction whatever the cell; 1: right on average. {COUNTED}",
-        high=float("inf"),
+        "Slope of predicted on true values within genes: both less their mean over the entries of the gene that count, sum of products "
+        "over sum of squares of the true ones; log-odds as probabilities. 0: the same prediction whatever the cell; 1: as far from the "
+        "mean as the truth. Over the hidden entries, or over all where nothing is hidden; zeros that are a sample count with their weight.",
+        high=-LOWEST,
     )
 )
-def reconstruction_slope(cell_sums: CellSums) -> float:
+def reconstruction_slope(prediction_profiles: Mapping[str, Profile]) -> float:
     """Whether predictions follow the cell at all: 0 for a model that predicts the mean whatever the input.
 
     Raises
     ------
     NotApplicable
-        If no gene varies around its mean.
+        If no gene varies.
     """
-    return _slope(cell_sums)
+    found = prediction_profiles[""].slope
+    if found != found:
+        raise NotApplicable("no gene varies among the entries, so there is nothing that predictions could follow")
+    return found
 
 
 @metric(
@@ -271,10 +276,6 @@ def skill(sums: CellSums) -> float:
 
 def _variance_explained(sums: CellSums, name: str = "") -> float:
     return 1 - sums.total(f"error {name}".strip()) / _variance(sums)
-
-
-def _slope(sums: CellSums, name: str = "") -> float:
-    return sums.total(f"shared {name}".strip()) / _variance(sums)
 
 
 def _variance(sums: CellSums) -> float:
