@@ -175,7 +175,8 @@ def draft_model(
         raise InputError(f"{genes} is no table of genes: {error}") from error
     draft(family, folder, genes=table, sizes=once_each(pair(text, "--size") for text in size or ()))
     made = record(folder)
-    print(f"{folder} is a draft of {made['family']}: {', '.join(f'{name} {value}' for name, value in made['sizes'].items())}")
+    sizes = ", ".join(f"{name} {value}" for name, value in made["sizes"].items() if value != "")
+    print(f"{folder} is a draft of {made['family']}: {sizes}")
     for note in made["notes"]:
         print(f"  {note}")
 
