@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scrutiny.core.dataset import Dataset, from_arrays
-from scrutiny.core.errors import InputError
+from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data.read import read
 from scrutiny.methods.foundation import scfoundation
@@ -267,6 +267,56 @@ def test_hidden_genes_are_not_shown(other, small):
     again = model.reconstruct(exchanged, hide=0.5, zeros="all")
     assert not np.array_equal(again.true, found.true)
     assert np.allclose(again.predicted, found.predicted, atol=1e-5)
+
+
+# Read depth -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(small) -> dict[str, np.ndarray]:
+    """Three times the counts of each cell, and every gene of it."""
+    rows, columns = np.indices((small.n_cells, small.n_genes)).reshape(2, -1)
+    return {"totals": 3.0 * np.asarray(small.values.sum(axis=1)).ravel(), "rows": rows, "columns": columns}
+
+
+def test_what_deeper_sequencing_would_show_is_asked_of_the_third_set_of_weights(other, small, asked):
+    """As `reconstruct` with the weights for read depth, T telling three times S, in shares of all counts instead of the known ones."""
+    model = ScFoundation(str(other), device="cpu").fit(small, seed=0)
+    found = model.deepen(small, **asked).aligned_to(small.cell_ids)
+    assert found.quantity == "log count" and found.hidden.all()
+    known = np.isin(found.gene_ids, model.match(small).gene_ids)
+    assert len(found.rows) == small.n_cells * 140 and np.array_equal(np.unique(found.columns), np.flatnonzero(known))
+    plain = ScFoundation(str(other), key="rde", tgthighres="f3", device="cpu").fit(small, seed=0).reconstruct(small, zeros="all")
+    order = np.argsort(small.var.index.get_indexer(plain.gene_ids))
+    values = plain.aligned_to(small.cell_ids).predicted.reshape(small.n_cells, 140)[:, order]
+    dense = small.values.toarray()
+    share = dense[:, known].sum(axis=1) / dense.sum(axis=1)
+    expected = np.log1p(np.expm1(np.clip(values, 0, np.log1p(1e4))) * share[:, None])
+    assert np.allclose(found.predicted, expected.ravel(), atol=1e-4)
+    assert (found.predicted > 0).any()
+
+
+def test_tokens_tell_the_depth_that_is_there_and_the_one_that_is_asked_for(other, small, asked, monkeypatch):
+    model, seen = ScFoundation(str(other), device="cpu").fit(small, seed=0), []
+    run = ScFoundation._run
+    monkeypatch.setattr(ScFoundation, "_run", lambda self, chunks, compute: run(self, seen.extend(chunks) or seen, compute))
+    model.deepen(small, **asked)
+    (tokens,), config = seen, model.files.config
+    known = small.values.toarray()[:, np.isin(small.genes, model.match(small).gene_ids)].sum(axis=1)
+    depths = [tokens.columns["values"][tokens.columns["ids"] == token] for token in (config.source, config.target)]
+    assert np.allclose(depths, [np.log10(np.where(n > 0, n, 1)) for n in (known, 3 * known)], atol=1e-5)  # of a cell without counts: 0
+
+
+def test_one_set_of_weights_serves_all_outputs_where_there_is_one(other, small, asked):
+    entries = torch.load(other / "models.ckpt", weights_only=True)
+    torch.save({scfoundation.ALL: entries["rde"]}, other / "models.ckpt")
+    model = ScFoundation(str(other), device="cpu").fit(small, seed=0)
+    assert model.of_depth is model and model.deepen(small, **asked).n_cells == small.n_cells
+
+
+def test_bulk_samples_have_no_depth_to_ask_for(other, small, asked):
+    with pytest.raises(NotApplicable, match="single cells"):
+        ScFoundation(str(other), input="bulk", device="cpu").fit(small, seed=0).deepen(small, **asked)
 
 
 def test_bulk_samples_alone_are_not_brought_to_the_depth_of_others(other, small):

@@ -154,6 +154,22 @@ def test_any_number_of_layers_is_read_and_mirrored(tmp_path, cells, hidden):
     assert not found.hidden.any() and len(found.predicted) == 9 * 600 and found.quantity == "log count"
 
 
+def test_what_deeper_sequencing_would_show_is_what_the_decoder_says(tmp_path, cells):
+    """In shares of all counts, of which the model knows some; of genes that it does not know nothing is said."""
+    save(tmp_path, [8, 5])
+    model = Scimilarity(str(tmp_path)).fit(cells, seed=0)
+    rows, columns = np.indices((cells.n_cells, cells.n_genes)).reshape(2, -1)
+    found = model.deepen(cells, totals=np.full(cells.n_cells, 1e5), rows=rows, columns=columns).aligned_to(cells.cell_ids)
+    plain = model.reconstruct(cells, zeros="all").aligned_to(cells.cell_ids)
+    known = np.isin(cells.genes, plain.gene_ids)
+    dense = cells.values.toarray().astype(np.float64)
+    share = np.where(np.arange(9) == 2, 1.0, dense[:, known].sum(axis=1) / np.maximum(dense.sum(axis=1), 1))  # cell 2 has no counts
+    by_gene = dict(zip(zip(plain.rows, plain.gene_ids[plain.columns]), plain.predicted))
+    expected = [by_gene[row, gene] for row, gene in zip(found.rows, found.gene_ids[found.columns])]
+    np.testing.assert_allclose(found.predicted, np.log1p(np.expm1(np.clip(expected, 0, np.log1p(1e4))) * share[found.rows]), rtol=1e-4)
+    assert np.array_equal(np.unique(found.columns), np.flatnonzero(known))
+
+
 def test_hidden_genes_are_not_shown(tmp_path, cells):
     save(tmp_path, [8, 5])
     model = Scimilarity(str(tmp_path)).fit(cells, seed=4)
@@ -169,6 +185,8 @@ def test_what_is_lacking_is_said(tmp_path, cells):
     save(tmp_path, [8, 5], decoder=False)
     with pytest.raises(NotApplicable, match=r"no decoder\.ckpt"):
         Scimilarity(str(tmp_path)).fit(cells, seed=0).reconstruct(cells)
+    with pytest.raises(NotApplicable, match=r"no decoder\.ckpt"):
+        Scimilarity(str(tmp_path)).fit(cells, seed=0).deepen(cells, totals=np.ones(9), rows=np.arange(9), columns=np.arange(9))
     with pytest.raises(NotApplicable, match="at least 120"):
         Scimilarity(str(tmp_path)).fit(cells, seed=0).embed(cells.take_genes(np.arange(100)))
     with pytest.raises(InputError, match="this model has 2 hidden layers"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
-from scrutiny.core.errors import InputError
+from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import GeneEmbedding, Reconstruction
 from scrutiny.data.checkpoints import checkpoint as published
 from scrutiny.data.checkpoints import models_folder
 from scrutiny.data.download import Remote, download
+from scrutiny.methods.deepening import deepened_by_model, known_share
 from scrutiny.methods.entries import Zeros
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Part, Runner, device_of
@@ -208,14 +209,23 @@ class ScFoundation(Foundation):
     @cached_property
     def of_genes(self) -> Self:
         """The same model with the weights for gene outputs."""
+        return self._with("gene")
+
+    @cached_property
+    def of_depth(self) -> Self:
+        """The same model with the weights for read-depth enhancement."""
+        return self._with("rde")
+
+    def _with(self, key: Key) -> Self:
         if self.key != "auto" or ALL in read_checkpoint(self.folder.file("models.ckpt")):
             return self
         other = copy.copy(self)
-        other.key = "gene"
+        other.key = key
         return other
 
     def fit(self, train: Dataset, *, seed: int) -> Self:
-        self.__dict__.pop("of_genes", None)
+        for other in ("of_genes", "of_depth"):
+            self.__dict__.pop(other, None)
         return super().fit(train, seed=seed)
 
     def gene_states(self, query: Dataset) -> Iterator[Part]:
@@ -263,6 +273,32 @@ class ScFoundation(Foundation):
         predicted = entries.picked(parts)
         values = entries.spread(np.concatenate(true))
         return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=values, quantity="log count")
+
+    def deepen(
+        self, query: Dataset, *, totals: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Reconstruction:
+        """Read-depth enhancement: token S tells the total of the cell, T the one that is asked for, both of the genes that are known.
+
+        Raises
+        ------
+        NotApplicable
+            If the input is bulk samples, of which no depth is asked.
+        """
+        if self.input == "bulk":
+            raise NotApplicable("read depth is a matter of single cells; scfoundation was made with input='bulk'")
+        matched, net = self.match(query), self.of_depth.net
+        words, target = torch.from_numpy(matched.words).to(device_of(self.device)), self.files.config.target
+        asked = log10_or_0(totals * known_share(query, matched))
+
+        def shown() -> Iterator[Tokens]:
+            start = 0
+            for tokens in self.token_chunks(query):
+                values = tokens.columns["values"].copy()
+                values[tokens.columns["ids"] == target] = asked[start : (start := start + tokens.n_cells)]
+                yield replace(tokens, columns={**tokens.columns, "values": values})
+
+        parts = self._run(shown(), lambda batch: net.expression(net.decode(net(batch), batch)[:, words]))
+        return deepened_by_model(query, matched, parts, rows=rows, columns=columns)
 
     def _run(self, chunks: Iterable[Tokens], compute: Callable[[Batch], Tensor], together: int | None = None) -> Iterator[Part]:
         """Cell by cell, since in the decoder each has as many tokens as a batch should have; or so many together."""

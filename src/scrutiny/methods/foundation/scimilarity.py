@@ -17,6 +17,7 @@ from scrutiny.core.cards import MethodCard, ModelCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.outputs import Reconstruction
+from scrutiny.methods.deepening import deepened_by_model
 from scrutiny.methods.entries import Zeros
 from scrutiny.nets.folder import Folder
 from scrutiny.nets.inference import Runner, device_of
@@ -161,9 +162,7 @@ class Scimilarity(Foundation):
         NotApplicable
             If the folder has no decoder.
         """
-        if self.net.decoder is None:
-            raise NotApplicable(f"{self.folder.path} has no decoder.ckpt, which predicts the genes; it is in the published archive")
-        matched, true = self.match(query), []
+        decode, matched, true = self._decoder(), self.match(query), []
         entries = known_entries(query, matched, hide=hide, seed=self.seed, zeros=zeros)
 
         def shown() -> Iterator[Tokens]:
@@ -177,9 +176,31 @@ class Scimilarity(Foundation):
                 start += tokens.n_cells
 
         words = torch.from_numpy(matched.words).to(device_of(self.device))
-        predicted = entries.picked(self.runner()(shown(), lambda batch: self.net.decoder(self.net(batch))[:, words]))
+        predicted = entries.picked(self.runner()(shown(), lambda batch: decode(self.net(batch))[:, words]))
         values = entries.spread(np.concatenate(true))
         return entries.reconstruction(query.cell_ids, matched.gene_ids, predicted=predicted, true=values, quantity="log count")
+
+
+    def deepen(
+        self, query: Dataset, *, totals: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Reconstruction:
+        """What the decoder makes of each cell; the model is told of no depth.
+
+        Raises
+        ------
+        NotApplicable
+            If the folder has no decoder.
+        """
+        matched = self.match(query)
+        words, decode = torch.from_numpy(matched.words).to(device_of(self.device)), self._decoder()
+        parts = self.runner()(self.token_chunks(query), lambda batch: decode(self.net(batch))[:, words])
+        return deepened_by_model(query, matched, parts, rows=rows, columns=columns)
+
+    def _decoder(self) -> nn.Module:
+        """Raises NotApplicable if the folder has none."""
+        if self.net.decoder is None:
+            raise NotApplicable(f"{self.folder.path} has no decoder.ckpt, which predicts the genes; it is in the published archive")
+        return self.net.decoder
 
 
 class UntrainedScimilarity(Untrained, Scimilarity):
