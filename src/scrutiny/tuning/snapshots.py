@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scrutiny.core.errors import InputError, StoreError
+from scrutiny.core.keys import digest_of_strings
 from scrutiny.nets.folder import digest_of_file
 
 KEPT = 2
@@ -76,8 +77,9 @@ class Snapshots:
             shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
             part.mkdir(parents=True)
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}, part / "tensors.safetensors")
-            state = {**snapshot.state, "digest": digest_of_file(part / "tensors.safetensors")}
-            (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            state = json.dumps(snapshot.state)
+            sealed = {"state": state, "digest": _digest(part, state)}
+            (part / "state.json").write_text(json.dumps(sealed), encoding="utf-8")
             for file in (*part.iterdir(), part):
                 _sync(file)
             shutil.rmtree(final, ignore_errors=True)
@@ -117,12 +119,17 @@ class Snapshots:
 def _read(place: Path) -> Snapshot | None:
     """None where a snapshot is not whole."""
     try:
-        state = json.loads((place / "state.json").read_text(encoding="utf-8"))
-        if digest_of_file(place / "tensors.safetensors") != state.pop("digest"):
+        sealed = json.loads((place / "state.json").read_text(encoding="utf-8"))
+        if _digest(place, sealed["state"]) != sealed["digest"]:
             return None
-        return Snapshot(load_file(place / "tensors.safetensors"), state)
+        return Snapshot(load_file(place / "tensors.safetensors"), json.loads(sealed["state"]))
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
+
+
+def _digest(place: Path, state: str) -> str:
+    """Of the tensors and of the state."""
+    return digest_of_strings([digest_of_file(place / "tensors.safetensors"), state])
 
 
 def _sync(path: Path) -> None:
