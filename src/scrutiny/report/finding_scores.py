@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 from scrutiny.core.cards import TWIN
 from scrutiny.core.scores import Status
@@ -24,13 +26,26 @@ TRIVIAL = ("depth", "control/random_projection")
 
 
 def twins(case: ScoredCase) -> dict[str, list[str]]:
-    """Model -> its untrained twins in the same comparison; only models that were run here have any."""
-    registered = case.comparison.rows.drop_duplicates("method").set_index("method")["registered"]
-    return {
-        method: list(found)
-        for method in case.comparison.contenders
-        if len(found := registered.index[registered == f"{TWIN}{registered[method]}"])
-    }
+    """Model -> its untrained twins in the same comparison; only models that were run here have any.
+
+    Of several those count that ran with the same options, as far as these concern an untrained net.
+    """
+    once = case.comparison.rows.drop_duplicates("method").set_index("method")
+    registered, options = once["registered"], once["method_options"].map(json.loads)
+    found = {}
+    for method in case.comparison.contenders:
+        own = registered.index[registered == f"{TWIN}{registered[method]}"]
+        alike = [twin for twin in own if _within({**options[twin], "weights": None}, {**options[method], "weights": None})]
+        if len(own):
+            found[method] = alike or list(own)
+    return found
+
+
+def _within(part: Any, whole: Any) -> bool:
+    """Whether all that one table says is said by another one too, tables in them included."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(name in whole and _within(value, whole[name]) for name, value in part.items())
+    return bool(part == whole)
 
 
 def misaligned(case: ScoredCase) -> Iterator[Finding]:

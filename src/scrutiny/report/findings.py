@@ -9,6 +9,7 @@ from typing import TypeVar
 from .finding import SEVERITIES, DataCase, Finding, ScoredCase
 from .finding_data import DATA_CHECKS
 from .finding_models import MODEL_CHECKS
+from .finding_nets import nets_within_seeds, trained_here
 from .finding_scores import SCORE_CHECKS
 
 Case = TypeVar("Case", ScoredCase, DataCase)
@@ -16,7 +17,7 @@ Case = TypeVar("Case", ScoredCase, DataCase)
 
 def find(scored: Sequence[ScoredCase], data: Sequence[DataCase]) -> list[Finding]:
     """All findings, the gravest first; the same finding in several places is told once and names them all."""
-    found = [*_checked(scored, SCORE_CHECKS), *_checked(data, DATA_CHECKS), *_checked(data, MODEL_CHECKS)]
+    found = [*_checked(scored, (*SCORE_CHECKS, nets_within_seeds)), *_checked(data, (*DATA_CHECKS, *MODEL_CHECKS, trained_here))]
     merged: dict[Finding, list[str]] = {}
     for finding in found:
         merged.setdefault(replace(finding, where=()), []).extend(finding.where)

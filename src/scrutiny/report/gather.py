@@ -41,6 +41,8 @@ class Gathered:
         Data set to the store that holds its outputs.
     cells
         Data set to the columns that were used, index cell id; a data set whose columns are gone is not in it.
+    notes
+        What the authors of the studies say before anything else.
     """
 
     runs: tuple[Run, ...]
@@ -49,6 +51,7 @@ class Gathered:
     cells: Mapping[str, pd.DataFrame]
     facts: Mapping[str, DatasetFacts]
     cards: Cards
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -116,7 +119,9 @@ def gather(stores: Sequence[Store]) -> Gathered:
     cells = {name: columns for name, held in found.items() if (columns := held.cells()) is not None}
     facts = {name: dataset_facts(name, found[name].record, cells.get(name)) for name in sorted(found)}
     by_name = {name: held.store for name, held in found.items()}
-    return Gathered(tuple(ordered), _cleaned(tidy(ordered)), by_name, cells, facts, cards(store.study() for store in stores))
+    studies = [store.study() for store in stores]
+    notes = dict.fromkeys(without_traces(str(text).strip()) for study in studies for text in study.get("notes", {}).values())
+    return Gathered(tuple(ordered), _cleaned(tidy(ordered)), by_name, cells, facts, cards(studies), tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,6 +105,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         style=Markup("\n").join(_asset(name) for name in STYLES),
         script=Markup("\n").join(_asset(name) for name in SCRIPTS),
         overall=overall(gathered.verdicts),
+        notes=gathered.notes,
         datasets=[_dataset(gathered, name, shown) for name in gathered.facts],
         pairs=list(zip(found, gathered.verdicts, gathered.recommendations, tables)),
         pictures=pictures,

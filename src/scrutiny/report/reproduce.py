@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scrutiny.core.cards import TWIN
 from scrutiny.core.scores import Run
 from scrutiny.data.catalog import catalog
 from scrutiny.data.sample import N_CELLS
+from scrutiny.engine.nets import NET
 
 from .facts import UNKNOWN, DatasetFacts
 from .privacy import without_traces
@@ -22,14 +24,17 @@ def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts], methods: M
     """What ``scrutiny run study.toml`` needs to do these Runs again.
 
     Data sets of the catalogue and checkpoints that were fetched go by name. Other data sets stand as ``<name>.h5ad``, which the reader
-    has to put beside the file; of other checkpoints the key stands where the reader has to name a folder.
+    has to put beside the file; of other checkpoints the key stands where the reader has to name a folder. Nets that were trained stand with
+    their whole config; the files of their corpus are looked for where the original study had them, seen from this file.
 
     Parameters
     ----------
     methods
         Cards by name.
     """
-    chosen = {_method(run, methods.get(run.spec.method, {})): None for run in runs if not run.reason.startswith(LEFT_OUT)}
+    kept = [run for run in runs if not run.reason.startswith(LEFT_OUT)]
+    chosen = {_method(run, methods.get(run.spec.method, {})): None for run in kept if run.spec.method not in (NET, f"{TWIN}{NET}")}
+    nets = dict.fromkeys("\n".join(_net(run)) for run in kept if run.spec.method == NET)
     lines = [
         f"seeds = [{', '.join(map(str, _seeds(runs, methods)))}]",
         f"tasks = [{', '.join(_text(task) for task in dict.fromkeys(run.spec.task for run in runs))}]",
@@ -39,6 +44,8 @@ def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts], methods: M
     ]
     for facts in datasets:
         lines += ["", "[[datasets]]", *_dataset(facts)]
+    for net in nets:
+        lines += ["", net]
     return "\n".join(lines) + "\n"
 
 
@@ -57,6 +64,14 @@ def _method(run: Run, card: Card) -> str:
     if not options:
         return _text(run.spec.method)
     return f"{{ name = {_text(run.spec.method)}, options = {_value(options)} }}"
+
+
+def _net(run: Run) -> list[str]:
+    """A net that was trained; its twin follows from it."""
+    options = run.spec.method_options
+    tables = {**options.get("config", {}), **({"use": options["use"]} if options.get("use") else {})}
+    name = str(run.facts.get("called") or NET)
+    return ["[[nets]]", f"name = {_text(name)}", *(f"{table} = {_value(content)}" for table, content in tables.items())]
 
 
 def _dataset(facts: DatasetFacts) -> list[str]:

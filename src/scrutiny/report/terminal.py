@@ -33,6 +33,8 @@ def show(stores: Store | Sequence[Store], console: Console) -> None:
     from rich.text import Text
 
     gathered = gather([stores] if isinstance(stores, Store) else stores)
+    for note in gathered.notes:
+        console.print(Padding(Text.assemble(("About this study. ", "bold"), note), (1, 0, 0, 0)))
     for comparison, verdict, advice in zip(gathered.comparisons, gathered.verdicts, gathered.recommendations):
         console.print()
         console.print(_compact(comparison, verdict, advice))
