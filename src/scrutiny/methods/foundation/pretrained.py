@@ -15,6 +15,7 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.options import made
 from scrutiny.core.outputs import OUTPUTS, CellEmbedding
 from scrutiny.core.registry import METHODS
+from scrutiny.data.corpus_audit import exposure_facts
 from scrutiny.data.formats import offer_of
 from scrutiny.tuning.config import pretraining_of
 from scrutiny.tuning.loop import Report
@@ -103,9 +104,15 @@ class _Net:
             self.drafted.match(data)
 
     def facts(self, data: Dataset) -> dict[str, Any]:
-        """What a report must know: how it is trained, on what, and, once the corpus is built, which genes it knows."""
+        """What a report must know: how it is made and, once the corpus is built, which genes it knows and whether these cells are in it."""
         told = {"training": self.told()}
-        return {**told, "genes": self.drafted.match(data).facts} if self.trainings.built else told
+        if self.trainings.built:
+            told |= {"genes": self.drafted.match(data).facts, **self.exposure(data)}
+        return told
+
+    def exposure(self, data: Dataset) -> dict[str, Any]:
+        """Whether the net is trained on these cells; nothing for one that is not trained."""
+        return {}
 
     def told(self) -> dict[str, Any]:
         """How the net is made, as plain values."""
@@ -149,6 +156,10 @@ class Pretrained(_Net):
         citation="that of its family",
     )
 
+    def __init__(self, config: Mapping[str, Any], name: str = "net", **where: Any) -> None:
+        super().__init__(config, name, **where)
+        self._exposures: dict[tuple[str, str], dict[str, Any]] = {}
+
     @property
     def weights_key(self) -> str:
         """Of all that the weights depend on beside the seed: there may be none yet."""
@@ -172,6 +183,12 @@ class Pretrained(_Net):
         built, declared = self.trainings.built, self.trainings.declared
         n_cells = built.n_cells if built else sum(len(offer_of(file.path).obs) for file in declared.files) if declared else 0
         return seconds_of(self.config, n_cells, self.device)
+
+    def exposure(self, data: Dataset) -> dict[str, Any]:
+        key = data.fingerprint, data.gene_names_key
+        if key not in self._exposures:
+            self._exposures[key] = exposure_facts(data, self.trainings.corpus().folder)
+        return self._exposures[key]
 
     def told(self) -> dict[str, Any]:
         until = {name: value for name in ENDS if (value := getattr(self.config.training, name))}
