@@ -13,7 +13,7 @@ from scrutiny.core.outputs import Reconstruction
 from scrutiny.core.registry import derived, metric
 from scrutiny.core.scores import Measured
 
-from .predictions import CellSums, Counted, cell_sums, prediction_bins, weights
+from .predictions import CellSums, Counted, cell_sums, prediction_profiles, weights
 
 AS_GIVEN = "as given"
 """Name of the prediction that takes the thinned counts as they are."""
@@ -34,7 +34,8 @@ def _counted(deepened: Reconstruction) -> Counted:
         raise NotApplicable("the method answers for none of the entries that were asked for")
     true, given, weight = deepened.true, deepened.also[AS_GIVEN], weights(deepened)
     mean = np.full_like(true, np.average(true, weights=weight))
-    return Counted(deepened.n_cells, deepened.quantity, deepened.rows, true, weight, given, mean, {"": deepened.predicted})
+    where = deepened.rows, deepened.columns
+    return Counted(deepened.n_cells, deepened.quantity, *where, true, weight, given, mean, {"": deepened.predicted})
 
 
 @derived("depth_sums", rowwise=True)
@@ -46,7 +47,7 @@ def depth_sums(deepened: Reconstruction) -> CellSums:
 @derived("depth_bins", rowwise=True)
 def depth_bins(deepened: Reconstruction) -> list[dict[str, float]]:
     """Predictions in bins of the log count at full depth; parts of the cells keep the bins of all."""
-    return prediction_bins(_counted(deepened))["bins"]
+    return prediction_profiles(_counted(deepened))[""].bins
 
 
 @metric(

@@ -63,8 +63,9 @@ class CellSums:
     """Sums of each cell: name to (n_cells,) float64.
 
     ``weight`` of its entries; ``error``, ``error_gene_mean``, ``error_mean``: weighted squared errors of the method, the gene mean and the
-    overall mean, ``error NAME`` those of another prediction of that name. ``pearson``, ``spearman``, ``auroc``, and each of them of the
-    gene mean (``pearson_gene_mean`` ...), are NaN for cells that have none.
+    overall mean, ``error NAME`` those of another prediction of that name; ``shared``: weighted products of what is predicted and what is
+    true, both less the gene mean. ``pearson``, ``spearman``, ``auroc``, and each of them of the gene mean (``pearson_gene_mean`` ...), are
+    NaN for cells that have none.
     """
 
     quantity: str
@@ -151,6 +152,7 @@ def cell_sums(counted_entries: Counted) -> CellSums:
     errors = {f"error {name}".strip(): values for name, values in e.predicted.items()}
     for name, values in {**errors, "error_gene_mean": e.gene_mean, "error_mean": e.mean}.items():
         by_name[name] = summed(e.weight * (values - e.true) ** 2)
+    by_name["shared"] = summed(e.weight * (e.predicted[""] - e.gene_mean) * (e.true - e.gene_mean))
     for name, values in {"": e.predicted[""], "_gene_mean": e.gene_mean}.items():
         by_name |= {f"{kind}{name}": found for kind, found in _by_cell(values, e).items()}
     return CellSums(e.quantity, tuple(name for name in e.predicted if name), by_name)
