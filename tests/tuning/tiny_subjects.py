@@ -18,7 +18,7 @@ from scrutiny.nets.tokens import batch_of
 from scrutiny.tuning.objective import start
 from scrutiny.tuning.objectives.table import objective
 
-N_GENES, N_CELLS = 120, 12
+N_GENES, N_CELLS = 110, 8
 SIZES = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 24, "context": 60, "head_width": 8}
 SIZES |= {"decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2, "latent": 8, "clusters": 3, "protein_width": 12, "knowledge": 4}
 
@@ -65,12 +65,12 @@ def drawn(subject, made, cells, seed=0):
 
 
 def learn(subject, made, batch, steps=30, rate=3e-3):
-    """Losses of a batch before and after some steps of Adam on it."""
+    """Losses in some steps of Adam on one batch, or on the one that each call of ``batch`` gives."""
     parameters = [p for module in (subject.net, made) for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, rate)
     losses = []
     for _ in range(steps):
-        loss = made(subject, batch).total
+        loss = made(subject, batch() if callable(batch) else batch).total
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
