@@ -18,7 +18,7 @@ NOT_HERE = {"hvg_overlap": "needs genes, which an embedding has not"}
 
 @pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in NOT_HERE])
 def test_built_in_metrics_keep_the_contract(name):
-    given = {"reconstruction": chances_of_being_expressed()} if name.startswith("expressed_") else None
+    given = {"reconstruction": chances_of_being_expressed()} if name.startswith("expressed_") else deepened()
     results = check_metric(METRICS.get(name), given=given)
     may_be_absent = {"check_direction", "check_per_cell"}
     assert {r.check for r in results if r.outcome is Outcome.NOT_APPLICABLE} <= may_be_absent
@@ -27,6 +27,13 @@ def test_built_in_metrics_keep_the_contract(name):
 def chances_of_being_expressed():
     found = example_evidence(example_cells())["reconstruction"]
     return replace(found, true=np.float32(found.true > 0), quantity="log-odds of being expressed")
+
+
+def deepened():
+    """Predictions that are said to be of deeper cells, half the truth having been given."""
+    cells = example_cells()
+    found = example_evidence(cells)["reconstruction"]
+    return {"deepened": replace(found, also={"as given": 0.5 * found.true}), "asked": np.full(cells.n_cells, cells.n_genes)}
 
 
 def card(**changed):
