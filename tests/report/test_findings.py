@@ -116,6 +116,20 @@ def test_exposure_from_the_models_own_list(trained_on, catalog_name, answer):
     assert {model: e.answer for model, e in found.items()} == {"uce": answer}
 
 
+def test_scr003_says_how_many_cells_were_seen():
+    told = "3 of 10 cells have the counts of a cell of the training corpus."
+    (found,) = findings(tidy(Made(CHEAP)), mini=Exposure("seen", told, 3, 10))
+    assert found.severity == "problem" and found.evidence == f"mini: {told}"
+
+
+def test_exposure_from_the_cells_of_its_corpus_comes_first():
+    """The card lists the data set; the model's manifest says that none of these cells is in it."""
+    compared = {"answer": "not listed", "source": "None of them.", "n_seen": 0, "n_cells": 10}
+    models = {"mini": {"trained_on": ["made"]}, "uce": {"trained_on": ["made"]}}
+    found = exposures(models, DatasetFacts("made", catalog="made"), {"mini": {"exposure": compared}, "uce": {}})
+    assert found["mini"] == Exposure("not listed", "None of them.", 0, 10) and found["uce"].answer == "seen"
+
+
 def test_exposure_from_the_catalogue():
     found = exposures({"geneformer_v1": {"trained_on": None}}, DatasetFacts("made", catalog="pancreas"))
     assert found["geneformer_v1"].answer == "seen" and "GSE84133" in found["geneformer_v1"].source
