@@ -31,6 +31,8 @@ class MadeStore:
     failed: dict[str, str] = field(default_factory=dict)
     details: dict[str, dict] = field(default_factory=dict)
     """Method to the details of its primary score."""
+    beside: dict[str, float] = field(default_factory=dict)
+    """Metric to what the gene mean scores, in the details of every method."""
     low: float | None = 0.0
     """Lower bound of the metrics."""
     with_outputs: bool = True
@@ -89,7 +91,9 @@ def _run(made, task, method, truth, replicates, output_key, rng) -> Run:
         return Run(spec, Status.FAILED, made.failed[method], **more)
     folds = None if control else Replicates("3 x 5", 5, *(tuple(map(float, r)) for r in replicates))
     scores = [Score(PRIMARY[task], Status.OK, float(truth), details=made.details.get(method, {}), replicates=folds)]
-    scores += [Score(m, Status.OK, float(np.clip(truth + 0.05 * rng.standard_normal(), 0, 1))) for m in made.metrics]
+    told = {m: {"gene_mean": value} for m, value in made.beside.items()}
+    more_scores = {m: float(np.clip(truth + 0.05 * rng.standard_normal(), 0, 1)) for m in made.metrics}
+    scores += [Score(m, Status.OK, value, details=told.get(m, {})) for m, value in more_scores.items()]
     cost = Cost(float(10 * rng.random()), 0.5, 1.0, float(300 + 100 * rng.random()))
     return Run(spec, Status.OK, scores=tuple(scores), cost=cost, output_key=output_key, n_dims=made.n_dims, **more)
 

@@ -46,7 +46,8 @@ MADE = MadeStore(
     methods={"scgpt": -0.4, "control/untrained_scgpt": -0.5, "good": 0.6, "pca": 0.5, "gene_mean": 0.0},
     kinds={"scgpt": "model", "good": "model"},
     tasks=("reconstruction",),
-    metrics={"reconstruction_pearson": "reconstruction"},
+    metrics={"reconstruction_pearson": "reconstruction", "reconstruction_slope": "reconstruction"},
+    beside={"reconstruction_pearson": 0.7},
     low=None,
     with_outputs=False,
     details={
@@ -87,21 +88,21 @@ def test_means_are_over_entries_and_empty_bins_are_left_out(shown):
     panel = shown.panels[0]
     assert len(panel.bins) == 3
     assert panel.mean("true") == pytest.approx((60 * 1 + 30 * 2 + 10 * 4) / 100)
-    assert panel.mean("mse_gene_mean") == pytest.approx((60 * 0.04 + 30 * 0.04 + 10 * 3.24) / 100)
 
 
-def test_the_table_has_the_trivial_error_beside_each_method(shown):
+def test_the_table_has_what_the_gene_mean_scores_beside_each_method(shown, store):
     rows = {row.panel.name: row for row in shown.rows}
-    assert rows["good"].others["MSE"] == pytest.approx((0.0, 0.36))
+    table = store.scores().set_index(["method", "metric"])["value"]
+    assert rows["good"].others == {"reconstruction_pearson": (pytest.approx(table["good", "reconstruction_pearson"]), 0.7)}
     assert rows["good"].panel.skill == pytest.approx(0.6) and rows["good"].interval.low > 0
     assert rows["scgpt"].interval.high < 0  # no lower bound cuts it
     assert rows["control/untrained_scgpt"].interval is None
-    assert shown.headings == ("MSE",)  # no other metric told what the gene mean scores
+    assert shown.headings == ("reconstruction_pearson",)  # the slope has nothing of the gene mean beside it
 
 
 def test_words_name_who_beats_the_gene_mean_and_whose_line_is_flat(shown):
     assert shown.words.startswith("Better than the mean of the gene: good (0.60) and pca (0.50). Models that are not: scgpt.")
-    flat = "The same prediction whatever the input: scgpt (slope 0.00), scgpt, from the cell embedding (slope 0.06) and control/untrained"
+    flat = "The same prediction of a gene whatever the cell: scgpt (slope 0.00), scgpt, from the cell embedding (slope 0.06) and control"
     assert flat in shown.words
     assert 'Quantities differ ("log count" and "bin") and are not one scale' in shown.words
 

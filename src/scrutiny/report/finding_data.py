@@ -184,8 +184,9 @@ def planted(case: DataCase) -> Iterator[Finding]:
 
 
 def no_labels(case: DataCase) -> Iterator[Finding]:
-    """SCR013: nothing says whether cell types survive."""
-    if not any(c.key.label_column for c in case.comparisons):
+    """SCR013: batches were mixed, and nothing says whether cell types survive."""
+    mixed = any(c.metrics.at[c.primary, "family"] == "batches" for c in case.comparisons)
+    if mixed and not any(c.key.label_column for c in case.comparisons):
         yield Finding(
             "SCR013",
             "caution",

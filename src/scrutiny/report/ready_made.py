@@ -19,7 +19,7 @@ from scrutiny.data.quality import without_value
 from scrutiny.data.read import from_anndata, read
 from scrutiny.engine.embedding import Chosen
 from scrutiny.engine.store import Store
-from scrutiny.engine.study import CONTROLS, Study
+from scrutiny.engine.study import CONTROLS, Study, usual_methods
 
 from .comparisons import Comparison, comparisons
 from .scaling import scaled
@@ -72,7 +72,7 @@ def score_embedding(
         raise InputError("there is nothing to score against: give label=, batch= or both")
     data = _dataset(adata, embedding, {role: column for role, column in (("label", label), ("batch", batch)) if column is not None})
     mine = Chosen("precomputed", {"key": embedding, "sha": data.obsm_key(embedding)})
-    study = Study((data,), (mine, *CONTROLS), _tasks(data))
+    study = Study((data,), (mine, *(name for name in usual_methods() if name in CONTROLS)), _tasks(data))
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
         store: Store = study.run(folder, jobs=jobs or cpu_count() or 1, threads=1)
         asked = {run.spec.key for run in study.plan(folder).runs}

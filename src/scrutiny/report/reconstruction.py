@@ -1,7 +1,7 @@
 """Pictures of reconstruction: what a method predicts for values of each size, beside a trivial prediction and what is true.
 
 They are drawn for every task whose primary score tells its bins in the details, so that a method that predicts the mean whatever it is
-shown cannot hide behind a small error: its line is flat.
+shown cannot hide behind a small error: its line is flat, or follows that of the trivial prediction.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .verdict import score_interval
 from .words import listing, number
 
 FLAT = 0.1
-"""Up to this slope of the predicted on the true values a method counts as predicting the same whatever it is shown."""
-TRIVIAL = {"depth_skill": "the thinned counts as they are"}
-"""Primary metric to what its skill is measured against; elsewhere the mean of the gene."""
+"""Up to this slope of predicted on true values, both less the gene mean, a method counts as predicting the same whatever the cell."""
 GENE_MEAN = "the mean of the gene"
+TRIVIAL = {"depth_skill": "the thinned counts"}
+"""Primary metric to what its skill is measured against; elsewhere the mean of the gene."""
 DRAWN = ("true", "predicted", "predicted_p10", "predicted_p90", "gene_mean", "low", "high", "n")
 
 
@@ -50,6 +50,11 @@ class Panel:
     @property
     def name(self) -> str:
         return f"{self.method}, {self.how}" if self.how else self.method
+
+    @property
+    def is_of_a_model(self) -> bool:
+        """Or of its untrained twin."""
+        return self.kind == "model" or self.method.startswith(TWIN)
 
     @property
     def is_flat(self) -> bool:
@@ -131,11 +136,10 @@ def _panel(comparison: Comparison, method: str, how: str, told: Mapping[str, Any
 
 
 def _row(comparison: Comparison, panel: Panel, scores: Mapping[str, Score]) -> Row:
-    others: dict[str, tuple[float | None, float | None]] = {"MSE": (panel.mean("mse"), panel.mean("mse_gene_mean"))}
     if panel.how:
-        return Row(panel, None, others)
+        return Row(panel, None, {})
     beside = [score for score in scores.values() if "gene_mean" in score.details]
-    others |= {score.metric: (comparison.value(panel.method, score.metric), score.details["gene_mean"]) for score in beside}
+    others = {score.metric: (comparison.value(panel.method, score.metric), score.details["gene_mean"]) for score in beside}
     return Row(panel, score_interval(comparison, panel.method), others)
 
 
@@ -146,8 +150,9 @@ def _words(rows: Sequence[Row], trivial: str) -> str:
     said = [f"Better than {trivial}: {listing(better)}." if better else f"Nothing is better than {trivial}."]
     if worse := [row.panel.method for row in scored if row.panel.kind == "model" and not row.is_better]:
         said.append(f"Models that are not: {listing(worse)}." if better else "")
-    if flat := [f"{row.panel.name} (slope {number(row.panel.slope)})" for row in rows if row.panel.is_flat]:
-        said.append(f"The same prediction whatever the input: {listing(flat)}.")
+    flat = [f"{row.panel.name} (slope {number(row.panel.slope)})" for row in rows if row.panel.is_flat and row.panel.is_of_a_model]
+    if flat and trivial == GENE_MEAN:
+        said.append(f"The same prediction of a gene whatever the cell: {listing(flat)}.")
     quantities = list(dict.fromkeys(row.panel.quantity for row in rows if row.panel.quantity))
     if len(quantities) > 1:
         listed = listing([f'"{quantity}"' for quantity in quantities])

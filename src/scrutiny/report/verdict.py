@@ -19,7 +19,7 @@ MARGIN = 0.02
 """Better means better by more than this."""
 SIGNIFICANCE = 0.05
 NOISE = "control/shuffle"
-REFERENCES = ("hvg_pca", "pca")
+REFERENCES = ("hvg_pca", "pca", "gene_mean")
 """Plain methods that everything is held against: the first of them that was run. For integration that means not to integrate."""
 
 

@@ -20,8 +20,9 @@ function drawReconstruction(figure, picture) {
     element(
       "p",
       { class: "figure-note" },
-      "Entries are binned by their true value; grey bars: how many there are (square root). A flat line: the same is predicted whatever " +
-        "is true. Each panel is in the quantity that its method predicts.",
+      "Entries are binned by their true value; grey bars: how many there are (square root). Slope and variance explained are of what goes " +
+        `beyond ${picture.trivial}: 0 for a method that tells nothing more, 1 for one that is right. Each panel is in the quantity that its ` +
+        "method predicts.",
     ),
   );
 }
