@@ -69,7 +69,7 @@ class NicheformerNet(nn.Module):
         self.words = nn.Embedding(config.n_tokens + SPARE, d, padding_idx=PAD)
         self.positions = nn.Embedding(config.context_length, d)
         self.layers = nn.ModuleList(Block(d, config.nheads, config.dim_feedforward, eps=1e-12) for _ in range(config.nlayers))
-        self.head = nn.Linear(d, config.n_tokens)
+        self.head = Head(d, config.n_tokens)
 
     def forward(self, batch: Batch, n_layers: int | None = None) -> Tensor:
         """Hidden states (N, D) after the first ``n_layers`` layers; None: after all."""
@@ -84,7 +84,14 @@ class NicheformerNet(nn.Module):
 
     def logits(self, hidden: Tensor, ids: Tensor | None = None) -> Tensor:
         """(n, D) last hidden states -> (n, V), or (n, k) of these tokens (k,) alone."""
-        return self.head(hidden) if ids is None else F.linear(hidden, self.head.weight[ids], self.head.bias[ids])
+        return self.head(hidden, ids)
+
+
+class Head(nn.Linear):
+    """A linear layer of which some of the outputs (k,) may be asked for alone: (n, D) -> (n, k)."""
+
+    def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
+        return super().forward(x) if ids is None else F.linear(x, self.weight[ids], self.bias[ids])
 
 
 def _layer(inner: str) -> str:
