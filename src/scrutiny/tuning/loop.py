@@ -142,6 +142,7 @@ class Trainer:
         if not self.state.ended:
             self._train()
         if self.training.patience:
+            self._over_all({"here": 1.0})  # not before the first process has written them
             restore(self.trainee, self.snapshots.at(self.state.best_step).tensors)
         return self.state
 
