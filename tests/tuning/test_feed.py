@@ -143,7 +143,7 @@ def test_too_few_cells_for_a_step_are_told():
 
 
 def test_batches_that_processes_cannot_share_evenly_are_refused():
-    with pytest.raises(InputError, match="3 batches of a step cannot be shared by 2 processes"):
+    with pytest.raises(InputError, match="3 batches, which 2 processes cannot share evenly; make .training. accumulate a multiple of 2"):
         feed_of([9], batches_per_step=3, world=2)
 
 

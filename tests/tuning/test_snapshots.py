@@ -65,6 +65,13 @@ def test_of_a_damaged_one_the_one_before_is_taken(snapshots, damage, name):
     assert snapshots.last().state["step"] == 2
 
 
+def test_nothing_begins_anew_unasked_where_all_are_damaged(snapshots):
+    for place in snapshots.folder.iterdir():
+        cut(place / "tensors.safetensors")
+    with pytest.raises(InputError, match="no snapshot in .* is whole.*; remove it to train anew"):
+        snapshots.last()
+
+
 def test_the_best_that_is_damaged_is_an_error(snapshots):
     cut(snapshots.folder / "step-0000000002" / "tensors.safetensors")
     with pytest.raises(InputError, match="step-0000000002 is missing or damaged, and it holds the best weights"):

@@ -77,7 +77,8 @@ class Feed:
 
     def __post_init__(self) -> None:
         if self.batches_per_step % self.world:
-            raise InputError(f"{self.batches_per_step} batches of a step cannot be shared by {self.world} processes evenly")
+            many = f"{self.batches_per_step} batches, which {self.world} processes cannot share evenly"
+            raise InputError(f"a step has {many}; make [training] accumulate a multiple of {self.world}")
 
     def steps(self, place: Place) -> Iterator[Step]:
         """Steps from a place on, epoch after epoch without an end, made in the background.

@@ -96,8 +96,13 @@ class Snapshots:
             shutil.rmtree(old, ignore_errors=True)
 
     def last(self) -> Snapshot | None:
-        """The newest one that is whole; None if there is none."""
-        return next(filter(None, map(_read, reversed(self._all()))), None)
+        """The newest one that is whole; None if none was put. Raises InputError if all are damaged."""
+        found = next(filter(None, map(_read, reversed(self._all()))), None)
+        if found is None and self._all():
+            raise InputError(
+                f"no snapshot in {self.folder} is whole, or a version that this one cannot read wrote them; remove it to train anew"
+            )
+        return found
 
     def at(self, step: int) -> Snapshot:
         """That of a step. Raises InputError if it is not there or not whole."""
