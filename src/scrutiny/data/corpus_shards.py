@@ -248,5 +248,5 @@ def write_shard(path: Path, cells: Gathered, genes: pd.DataFrame) -> None:
     shard = AnnData(cells.counts, obs=cells.obs.assign(**texts), var=genes)
     buffer = BytesIO()
     with h5py.File(buffer, "w") as root:
-        write_elem(root, "/", shard, dataset_kwargs={"compression": "lzf"})
+        write_elem(root, "/", shard, dataset_kwargs={"compression": "lzf", "shuffle": True})
     write_atomic(path, lambda file: file.write(buffer.getbuffer()))
