@@ -6,10 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from scrutiny.cli.progress import cells_bar, progress_bar, time_left
+from scrutiny.cli.progress import cells_bar, progress_bar, time_left, training_bar
 from scrutiny.core.scores import Status
 from scrutiny.engine.conduct import Event
 from scrutiny.engine.spread import Progress
+from scrutiny.tuning.loop import Report
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,24 @@ def test_the_bar_of_an_embedding_shows_speed_and_time_left(monkeypatch):
     monkeypatch.setattr("scrutiny.cli.progress.monotonic", lambda: float(next(clock)))
     said = cells_said(Progress(0, 9_000, 0), Progress(3_000, 9_000, 0), terminal=True)
     assert "3,000 of 9,000 cells, 150 cells/s, about 40 s left" in said
+
+
+def training_said(monkeypatch, *progress, terminal):
+    """What is heard of a training, ten seconds from one look at the clock to the next."""
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("scrutiny.cli.progress.monotonic", lambda: float(next(clock)))
+    console = Console(file=StringIO(), width=120, force_terminal=terminal, color_system=None)
+    with training_bar(console, "training 1 of 3: rank, seed 0") as tell:
+        for step, share in enumerate(progress):
+            tell(Report(share, step, 0.0, 2.5))
+    return console.file.getvalue()
+
+
+def test_a_training_shows_its_loss_and_the_time_left_at_the_pace_of_this_call(monkeypatch):
+    said = training_said(monkeypatch, 0.5, 0.75, terminal=True)
+    assert "rank, seed 0" in said and "75%" in said and "loss 2.5, about 10 s left" in said
+
+
+def test_without_a_terminal_a_training_is_a_line_now_and_then_and_one_at_its_end(monkeypatch):
+    said = training_said(monkeypatch, 0.1, 0.2, 0.3, 0.4, 1.01, terminal=False).splitlines()
+    assert said[-1] == "training 1 of 3: rank, seed 0: 100%, loss 2.5" and 2 <= len(said) <= 4

@@ -59,16 +59,18 @@ def trouble(event: Event) -> str:
 @contextmanager
 def training_bar(console: Console, what: str) -> Iterator[Callable[[Report], None]]:
     """A function that shows how far a training is, with its loss and the time left, until the block is left."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    begun, last_line = monotonic(), monotonic()
-    first: list[float] = []
+    begun = last_line = monotonic()
+    before: float | None = None
 
     def told(report: Report) -> str:
-        first.append(report.progress)
-        done = report.progress - first[0]
-        left = time_left((monotonic() - begun) * max(1 - report.progress, 0) / done) if done > 0 else ""
-        return f"loss {report.loss:.4g}{f', {left}' if left else ''}"
+        """Loss, and the time left at the pace since this call began, which may have found a part of the training done."""
+        nonlocal before
+        before = report.progress if before is None else before
+        fresh = report.progress - before
+        left = time_left((monotonic() - begun) * (1 - report.progress) / fresh) if fresh and report.progress < 1 else ""
+        return ", ".join(filter(None, (f"loss {report.loss:.4g}", left)))
+
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -76,12 +78,12 @@ def training_bar(console: Console, what: str) -> Iterator[Callable[[Report], Non
 
         def show(report: Report) -> None:
             nonlocal last_line
-            bars.update(bar, completed=min(report.progress, 1.0), told=told(report))
-            is_last = report.progress >= 1
-            if is_last or (not console.is_terminal and monotonic() - last_line > SECONDS_BETWEEN_LINES):
+            text = told(report)
+            bars.update(bar, completed=report.progress, told=text)
+            if report.progress >= 1 or (not console.is_terminal and monotonic() - last_line > SECONDS_BETWEEN_LINES):
                 last_line = monotonic()
-                how_far = f"{min(report.progress, 1.0):.0%}, {told(report)}"
-                console.print(f"{what}: {how_far}", markup=False, highlight=False, soft_wrap=True)
+                how_far = f"{what}: {min(report.progress, 1):.0%}, {text}"
+                console.print(how_far, markup=False, highlight=False, soft_wrap=True)
 
         yield show
 
