@@ -38,6 +38,7 @@ class JointEmbedding(Objective):
     """
 
     name: ClassVar[str] = "joint_embedding"
+    needs: ClassVar[tuple[str, ...]] = ("genes",)
 
     def __init__(self, subject: Subject, *, share: float = 0.5, momentum: float = 0.99) -> None:
         super().__init__()
