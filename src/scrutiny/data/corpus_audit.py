@@ -135,8 +135,9 @@ def _among_shards(data: Dataset, corpus: Corpus) -> Judgement:
     genes = _rows_of(corpus.genes["ensembl_id"].to_numpy(str), corpus.genes["symbol"].to_numpy(str))
     rows, keys = genes.find(names_in(data)), gene_keys(corpus.genes.index)
     has = np.isin(np.arange(len(genes)), rows)
-    lists, list_of = np.unique([corpus.measured(file) for file in corpus.manifest["files"]], axis=0, return_inverse=True)
-    shared, list_of = lists & has, dict(zip(corpus.manifest["files"], list_of.ravel(), strict=True))
+    files = list(corpus.manifest["files"])
+    lists, which = np.unique([corpus.measured(file) for file in files], axis=0, return_inverse=True)
+    shared, list_of = lists & has, dict(zip(files, which.ravel(), strict=True))
     known: list[list[NDArray[np.uint64]]] = [[np.empty(0, np.uint64)] for _ in shared]
     for shard in (*corpus.train, *corpus.validation):
         cells = corpus.read(shard)

@@ -155,7 +155,7 @@ class _Hashing:
 
     def equal_to(self, cells: _Cells, known: Known, owner: int) -> NDArray[np.int64]:
         """Owner of a known cell that each one (n,) equals; -1 where there is none. Of equal ones among these the first stays."""
-        marks, none = cells.marks, len(known.owners) + owner + 1
+        marks, none = cells.marks, owner + 1
         found = [np.where(tell, known.find(marked_by(h, a)), -1) for a, (h, tell) in enumerate(zip(*marks, strict=True))]
         first = np.min(np.where(np.array(found) >= 0, found, none), axis=0)
         own, tell = marks.hashes[self.own_list], marks.to_tell[self.own_list] & (first == none)

@@ -58,8 +58,8 @@ class Source:
     def open(self) -> Dataset:
         """Its cells: values of up to about 1 GB come into memory, larger ones stay on disk. Raises InputError if they are no counts."""
         file = self.file
-        declared = {"layer": file.layer or None, "scale": Scale.COUNTS, "organism": self.about["organism"], "name": file.name}
-        data = read(file.path, **declared, obsm=(), duplicates="rename")
+        layer, organism = file.layer or None, self.about["organism"]
+        data = read(file.path, layer=layer, scale=Scale.COUNTS, organism=organism, name=file.name, obsm=(), duplicates="rename")
         if data.n_cells != self.n_cells:
             raise InputError(f"{file.path} changed while the corpus was built; run the same command again")
         return data
