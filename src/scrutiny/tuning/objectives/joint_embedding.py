@@ -2,8 +2,9 @@
 
 After I-JEPA (Assran et al. 2023, arXiv:2301.08243), with two changes that genes ask for. In an image a hidden patch is told by what is in
 it; the latent of a gene is almost wholly told by which gene it is, so predicting it gene by gene is learnt without a look at the cell, and
-the net collapses. Here the target is the mean latent of all hidden genes of a cell, and each dimension is standardised over the cells of a
-batch: only what makes cells differ counts, and a copy that gives all cells the same vector gives no target that can be met.
+the net collapses. Here the target is the mean latent of all hidden genes of a cell, seen from the mean of its study and in units of the
+spread over the batch: only what makes the cells of a study differ counts, not what study they are of, which is far easier to tell; and a
+copy that gives all cells the same vector gives no target that can be met.
 """
 
 from __future__ import annotations
@@ -54,14 +55,15 @@ class JointEmbedding(Objective):
         hidden = subject.is_gene(ids) & (rng.random(len(ids)) < self.share)
         cell = np.repeat(np.arange(tokens.n_cells), tokens.lengths)
         n_seen = np.bincount(cell[~hidden], minlength=tokens.n_cells)
-        return replace(tokens, columns={**tokens.columns, "to_find": hidden}, cells={**tokens.cells, "n_seen": n_seen})
+        study = np.unique(cells.studies, return_inverse=True)[1].astype(np.int64)
+        return replace(tokens, columns={**tokens.columns, "to_find": hidden}, cells={**tokens.cells, "n_seen": n_seen, "study": study})
 
     def forward(self, subject: Subject, batch: Batch) -> Loss:
         hidden = batch.columns["to_find"]
         shown = seen(batch, ~hidden)
         cells = cell_mean(subject.hidden(subject.net, shown), shown)  # (B, D)
         with torch.no_grad():
-            target = standardised(self._mean_of_hidden(subject, batch, hidden))  # (B, D)
+            target = standardised(self._mean_of_hidden(subject, batch, hidden), batch.cells["study"])  # (B, D)
         loss = 1 - F.cosine_similarity(self.predictor(cells).float(), target).mean()
         return Loss(loss, {"latent": loss.detach(), "spread": spread(cells.detach())})
 
@@ -78,9 +80,19 @@ class JointEmbedding(Objective):
             slow.lerp_(fast, 1 - keep)
 
 
-def standardised(values: Tensor) -> Tensor:
-    """(B, D) with mean 0 and standard deviation 1 in each dimension; a dimension without spread is 0."""
-    return (values - values.mean(dim=0)) / (values.std(dim=0, correction=0) + 1e-4)
+def standardised(values: Tensor, groups: Tensor) -> Tensor:
+    """(B, D) with mean 0 in each group and standard deviation 1 in each dimension; one without spread, or alone in its group, is 0.
+
+    Parameters
+    ----------
+    groups
+        (B,) int64 from 0.
+    """
+    n_groups = int(groups.max()) + 1
+    size = torch.bincount(groups, minlength=n_groups).clamp(min=1)[:, None]
+    means = values.new_zeros(n_groups, values.shape[1]).index_add_(0, groups, values) / size
+    centred = values - means[groups]
+    return centred / (centred.std(dim=0, correction=0) + 1e-4)
 
 
 def spread(cells: Tensor) -> Tensor:
