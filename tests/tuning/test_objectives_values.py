@@ -134,5 +134,5 @@ def test_never_thinned_is_masked_values():
 
 def test_only_whole_counts_can_be_thinned():
     subject, made, cells = trainee("scfoundation", "read_depth")
-    with pytest.raises(InputError, match="no whole numbers"):
+    with pytest.raises(InputError, match="only whole counts can be thinned"):
         made.draw(cells._replace(counts=cells.counts * 0.5), subject, np.random.default_rng(0))

@@ -33,12 +33,18 @@ def thin(counts: sparse.csr_matrix, share: float, *, seed: int, cell_ids: NDArra
     """
     if not 0 < share <= 1:
         raise InputError(f"the share of molecules to keep is {share}; expected above 0 and at most 1")
-    whole = counts.data.astype(np.int64)
-    if (whole != counts.data).any():
-        raise InputError("only whole counts can be thinned; these hold fractions")
+    whole = molecules(counts)
     kept = np.empty(counts.nnz, np.float32)
     for cell, start, stop in zip(cell_ids, counts.indptr, counts.indptr[1:], strict=False):
         kept[start:stop] = cell_generator(seed, cell).binomial(whole[start:stop], share)
     thinned = sparse.csr_matrix((kept, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape)
     thinned.eliminate_zeros()
     return thinned
+
+
+def molecules(counts: sparse.csr_matrix) -> NDArray[np.int64]:
+    """The stored counts (n_stored,). Raises InputError if they are not whole numbers."""
+    whole = counts.data.astype(np.int64)
+    if (whole != counts.data).any():
+        raise InputError("only whole counts can be thinned; these hold fractions")
+    return whole

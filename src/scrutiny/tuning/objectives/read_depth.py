@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from scrutiny.core.errors import InputError
+from scrutiny.data.thinning import molecules
 from scrutiny.nets.tokens import Tokens
 from scrutiny.tuning.subject import Cells, Subject
 
@@ -53,10 +54,7 @@ class ReadDepth(MaskedValues):
             If counts are no whole numbers.
         """
         counts = cells.counts
-        whole = counts.data.astype(np.int64)
-        if (whole != counts.data).any():
-            raise InputError(f"the objective {self.name} thins counts, and these are no whole numbers; build the corpus of raw counts")
         kept = np.where(rng.random(cells.n_cells) < self.thinned, rng.beta(*KEPT, size=cells.n_cells), 1.0)
         left = counts.copy()
-        left.data[:] = rng.binomial(whole, np.repeat(kept, np.diff(counts.indptr)))
+        left.data[:] = rng.binomial(molecules(counts), np.repeat(kept, np.diff(counts.indptr)))
         return cells._replace(counts=left, totals=cells.totals * kept)
