@@ -50,7 +50,7 @@ loaded = [r.get(n).card.name for r in (METHODS, METRICS, TASKS) for n in r.names
 print(json.dumps([names, early, loaded]))
 """
     names, early, loaded = answer(run("-c", code))
-    assert names == ["acme/hashnet", "acme/top_genes", "acme/centroid_accuracy", "acme/unseen_batches"]
+    assert names == ["acme/half_way", "acme/hashnet", "acme/top_genes", "acme/centroid_accuracy", "acme/unseen_batches"]
     assert not early
     assert loaded == names
 
@@ -69,8 +69,8 @@ from scrutiny import Study
 from scrutiny.data.synth import planted
 cells = planted(120, 60)
 data = (replace(cells, name="human", organism="human"), replace(cells, name="newt", organism="newt"))
-methods = ("acme/hashnet", "acme/top_genes", "hvg_pca", "harmony", "control/shuffle", "control/label_oracle")
-table = Study(data, methods=methods, tasks=("acme/unseen_batches", "label_transfer")).run("store").scores()
+methods = ("acme/hashnet", "acme/half_way", "acme/top_genes", "hvg_pca", "harmony", "control/shuffle", "control/label_oracle")
+table = Study(data, methods=methods, tasks=("acme/unseen_batches", "label_transfer", "reconstruction")).run("store").scores()
 print(table[["dataset", "method", "task", "metric", "primary", "status", "value", "reason"]].to_json(orient="records"))
 """
     rows = answer(run("-c", code))
@@ -84,7 +84,8 @@ print(table[["dataset", "method", "task", "metric", "primary", "status", "value"
         assert value("control/label_oracle", metric) > 0.95
         assert value("control/label_oracle", metric) >= value("acme/top_genes", metric) > value("control/shuffle", metric)
     assert value("acme/hashnet", "probe_logreg_macro_f1", "label_transfer") > 0.5
-    newts = {r["reason"] for r in rows if (r["dataset"], r["method"]) == ("newt", "acme/hashnet")}
+    assert value("acme/half_way", "reconstruction_skill", "reconstruction") > -0.1
+    newts = {r["reason"] for r in rows if (r["dataset"], r["method"], r["task"]) == ("newt", "acme/hashnet", "label_transfer")}
     assert newts == {"acme/hashnet knows ['human', 'mouse']; 'newt' is of organism 'newt'"}
     unseen = {r["reason"] for r in rows if (r["method"], r["task"]) == ("harmony", "acme/unseen_batches")}
     assert unseen == {"harmony embeds all cells at once; in acme/unseen_batches the query must stay unseen"}
@@ -96,13 +97,13 @@ def blocks(language):
 
 def test_the_page_on_adding_shows_the_code_that_these_tests_run():
     shown = blocks("python")
-    for name in ("model", "baseline", "metric", "task"):
+    for name in ("model", "predictor", "baseline", "metric", "task"):
         code = (SOURCE / f"{name}.py").read_text()
         assert code in shown, f"{name}.py and docs/ADDING.md differ"
         assert len(code.splitlines()) < 40, name
     assert (PACKAGE / "tests" / "test_contracts.py").read_text() in shown
     assert (PACKAGE / "pyproject.toml").read_text() in blocks("toml")
-    assert len(shown) == 6
+    assert len(shown) == 7
 
 
 def test_the_page_on_adding_shows_a_notebook_that_runs(run):

@@ -71,7 +71,7 @@ def test_lower_is_better_scales_the_same_way_round():
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        ({"floor": None}, "names no floor and roof"),
+        ({"floor": None}, "does not name both"),
         ({"roof": "control/never_run"}, "no value of control/never_run"),
     ],
 )

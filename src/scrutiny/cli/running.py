@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,10 @@ Donor = Annotated[str | None, typer.Option("--donor", help="Column of the people
 Layer = Annotated[str | None, typer.Option("--layer", help="Where the counts are: X, raw or a layer; found otherwise.")]
 Cells = Annotated[str, typer.Option("--cells", help="Cells to score: a number (stratified sample) or 'all'.")]
 Budget = Annotated[str | None, typer.Option("--budget", help="Time the plan may take, e.g. 20m or 2h; 'none' for no limit.")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", help="Task to run, e.g. reconstruction; several are fine. By default those of embeddings that labels allow."),
+]
 Methods = Annotated[str | None, typer.Option("--methods", help="Methods to run, separated by commas; controls are always added.")]
 Embeddings = Annotated[list[str] | None, typer.Option("--embedding", help="Array in obsm to score beside the methods; several are fine.")]
 Models = Annotated[
@@ -55,6 +60,7 @@ def run(
     layer: Layer = None,
     cells: Cells = "5000",
     budget: Budget = None,
+    task: Tasks = None,
     methods: Methods = None,
     embedding: Embeddings = None,
     model: Models = None,
@@ -78,10 +84,13 @@ def run(
 
     `scrutiny run cells.h5ad --label cell_type --embedding X_scGPT --cells all --budget 2h`
 
+    `scrutiny run cells.h5ad --task reconstruction --task reconstruction_masked_15 --model scgpt`
+
     `scrutiny run study.toml`
     """
-    chosen = _methods(methods, embedding, _models(model, device, precision))
-    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder)
+    tasks = tuple(task or ())
+    chosen = _methods(methods, embedding, _models(model, device, precision), tasks)
+    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder, tasks)
     _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
 
 
@@ -93,6 +102,7 @@ def plan(
     layer: Layer = None,
     cells: Cells = "5000",
     budget: Budget = None,
+    task: Tasks = None,
     methods: Methods = None,
     embedding: Embeddings = None,
     model: Models = None,
@@ -112,8 +122,9 @@ def plan(
 
     from scrutiny.cli.plans import show_plan
 
-    chosen = _methods(methods, embedding, _models(model, device, precision))
-    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder)
+    tasks = tuple(task or ())
+    chosen = _methods(methods, embedding, _models(model, device, precision), tasks)
+    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder, tasks)
     console = Console()
     _say_notes(study, console)
     show_plan(study.plan(out, retry=retry), console)
@@ -128,10 +139,10 @@ def demo(
     `scrutiny demo`
     """
     from scrutiny.data.demo import demo as demo_data
-    from scrutiny.engine.study import BASELINES, CONTROLS, Study
+    from scrutiny.engine.study import Study, usual_methods
 
-    quick = tuple(name for name in BASELINES if name not in ("scvi", "scanvi"))
-    _carry_out(Study(demo_data(), quick + CONTROLS, name="demo"), out, jobs=jobs)
+    quick = tuple(name for name in usual_methods() if name not in ("scvi", "scanvi"))
+    _carry_out(Study(demo_data(), quick, name="demo"), out, jobs=jobs)
 
 
 def score(
@@ -170,6 +181,7 @@ def _study(
     organism: str | None,
     label_origin: str | None,
     data_folder: Path | None,
+    tasks: tuple[str, ...],
 ) -> Study:
     """The study that the options of `run` and `plan` declare."""
     from scrutiny.data.catalog import catalog
@@ -177,7 +189,8 @@ def _study(
     from scrutiny.engine.study import Study
 
     if file.endswith(".toml"):
-        return Study.from_toml(file)
+        study = Study.from_toml(file)
+        return replace(study, tasks=tasks) if tasks else study
     if label_origin is not None and label_origin not in ORIGINS:
         raise InputError(f"labels of the origin '{label_origin}' are not known; expected one of {', '.join(ORIGINS)}")
     of_catalog = not Path(file).exists() and file in catalog()
@@ -192,7 +205,7 @@ def _study(
         cells=_cells(cells),
         facts={"label_origin": label_origin} if label_origin else {},
     )
-    return Study((source,), methods, budget=_budget(budget))
+    return Study((source,), methods, tasks, budget=_budget(budget))
 
 
 def _budget(text: str | None) -> float | None:
@@ -210,14 +223,16 @@ def _cells(text: str) -> int | None:
     return int(text)
 
 
-def _methods(names: str | None, embeddings: list[str] | None, models: list[Chosen]) -> tuple[Any, ...]:
+def _methods(names: str | None, embeddings: list[str] | None, models: list[Chosen], tasks: tuple[str, ...]) -> tuple[Any, ...]:
     from scrutiny.engine.embedding import Chosen
-    from scrutiny.engine.study import BASELINES, CONTROLS, with_twins
+    from scrutiny.engine.study import CONTROLS, usual_methods, with_twins
 
-    chosen = [name.strip() for name in names.split(",") if name.strip()] if names else list(BASELINES)
+    usual = usual_methods(tasks)
+    controls = [name for name in usual if name in CONTROLS]
+    chosen = [name.strip() for name in names.split(",") if name.strip()] if names else [name for name in usual if name not in controls]
     ready_made = [Chosen("precomputed", {"key": key}) for key in embeddings or ()]
     by_name = [Chosen(name) for name in chosen if name not in {model.name for model in models}]
-    return (*ready_made, *with_twins([*models, *by_name]), *(control for control in CONTROLS if control not in chosen))
+    return (*ready_made, *with_twins([*models, *by_name]), *(control for control in controls if control not in chosen))
 
 
 def _models(entries: list[str] | None, device: str, precision: str) -> list[Chosen]:
@@ -340,15 +355,17 @@ def _take_home(study: Study, store: Store, output: Path, console: Console) -> No
 
 
 def _winner(study: Study, store: Store) -> tuple[Chosen, str]:
-    """The first recommendation for the data set of a study, in the order of the report, and the task that it is for."""
+    """The first recommended embedding for the data set of a study, in the order of the report, and the task that it is for."""
     import json
 
+    from scrutiny.core.registry import TASKS
     from scrutiny.report.gather import gather
 
     dataset = study.grid.datasets[0].name
     found = gather([store])
     for comparison, recommendation in zip(found.comparisons, found.recommendations):
-        if comparison.key.dataset == dataset and recommendation.method:
+        is_of_embeddings = TASKS.get(comparison.key.task).card.asks == "embed"
+        if comparison.key.dataset == dataset and is_of_embeddings and recommendation.method:
             row = comparison.rows[comparison.rows["method"] == recommendation.method].iloc[0]
             return study.chosen(row["registered"], json.loads(row["method_options"])), comparison.key.task
-    raise InputError(f"no method is recommended for {dataset}, so there is no winner to write")
+    raise InputError(f"no embedding is recommended for {dataset}, so there is no winner to write")

@@ -25,6 +25,16 @@ def obstacle(method: Any, task: TaskCard, data: Dataset) -> str | None:
     return None
 
 
+def verb_of(card: MethodCard, asks: str) -> str:
+    """The method of a class that answers what is asked: one that looks at all cells at once has ``fit_embed`` in place of ``embed``."""
+    return f"fit_{asks}" if card.transductive else asks
+
+
+def has_verb(method: Any, asks: str) -> bool:
+    """Whether a method, or its class, answers what is asked."""
+    return hasattr(method, verb_of(method.card, asks))
+
+
 def _check_task(task: TaskCard, data: Dataset) -> None:
     for role in sorted(task.roles):
         _check_varied(data, role, f"the task {task.name}")
@@ -37,9 +47,8 @@ def _check_varied(data: Dataset, role: str, who: str) -> None:
 
 
 def _check_fit_of_task(method: Any, card: MethodCard, task: TaskCard) -> None:
-    verb = f"fit_{task.asks}" if card.transductive else task.asks
-    if not hasattr(method, verb):
-        raise NotApplicable(f"the task {task.name} asks for '{verb}', which {card.name} has not")
+    if not has_verb(method, task.asks):
+        raise NotApplicable(f"the task {task.name} asks for '{verb_of(card, task.asks)}', which {card.name} has not")
     if card.transductive and task.asks == "embed" and not task.query_visible:  # another answer need not share a space with the train cells
         raise NotApplicable(f"{card.name} embeds all cells at once; in {task.name} the query must stay unseen")
     if card.supervised and task.query_visible:

@@ -15,6 +15,7 @@ from scrutiny.core.errors import InputError
 from scrutiny.core.registry import METHODS, METRICS, TASKS, require
 from scrutiny.data.sample import N_CELLS
 
+from .applies import has_verb
 from .claims import Owner
 from .conduct import Conductor, Event
 from .embedding import Chosen, recorded_options
@@ -30,7 +31,10 @@ from .studyfile import read_study_file
 OUT = "scrutiny-results"
 BUDGET = 600.0
 """Seconds of a default plan: minutes, not hours."""
-BASELINES = ("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi")
+BASELINES = (
+    *("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi"),
+    *("gene_mean", "pca_smoothing", "knn_smoothing"),
+)
 CONTROLS = (
     "control/shuffle",
     "control/shuffle_within_label",
@@ -38,6 +42,9 @@ CONTROLS = (
     "control/label_oracle",
     "control/batch_only",
     "control/no_integration",
+    "control/overall_mean",
+    "control/another_cell",
+    "control/thinned",
 )
 WITH_LABELS = ("cell_types", "integration", "label_transfer")
 WITHOUT_LABELS = ("batch_mixing",)
@@ -104,7 +111,7 @@ class Study:
     datasets
         Files to read (`Source`), or data in memory, which are taken as they are.
     methods
-        Names, or `Chosen` with options; by default all baselines and controls.
+        Names, or `Chosen` with options; by default `usual_methods`.
     tasks
         By default those that labels allow, and for data without labels the mixing of batches.
     seeds
@@ -116,7 +123,7 @@ class Study:
     """
 
     datasets: tuple[Source | Dataset | Scored, ...]
-    methods: tuple[Chosen | str, ...] = BASELINES + CONTROLS
+    methods: tuple[Chosen | str, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     budget: float | None = None
@@ -132,7 +139,7 @@ class Study:
         batch: str | None = None,
         cells: int | None = N_CELLS,
         budget: float | None = BUDGET,
-        methods: Sequence[Chosen | str] = BASELINES + CONTROLS,
+        methods: Sequence[Chosen | str] = (),
         **more: Any,
     ) -> Study:
         """The default plan for a file. Columns that are not named are proposed, and the notes of the data say so.
@@ -144,7 +151,7 @@ class Study:
         cells
             Size of the sample that larger data are cut to; None: all cells.
         methods
-            Names, or `Chosen` with options. Keep the controls: scores are scaled between them.
+            Names, or `Chosen` with options; by default `usual_methods`. Keep the controls: scores are scaled between them.
         more
             Further fields of `Source` (``layer``, ``scale``, ``organism``, ``name``, ``facts``).
         """
@@ -157,14 +164,14 @@ class Study:
     def from_toml(cls, path: str | Path) -> Study:
         """The study that a TOML file declares; see `studyfile` for its keys. Raises InputError naming file and key."""
         fields = read_study_file(path)
-        methods = (*fields.pop("nets", ()), *fields.pop("methods", BASELINES + CONTROLS))
+        methods = (*fields.pop("nets", ()), *(fields.pop("methods", ()) or usual_methods(fields.get("tasks", ()))))
         return cls(methods=methods, **{"name": Path(path).stem, **fields})
 
     @cached_property
     def grid(self) -> Grid:
         """The study with its data loaded. Raises InputError if a file or a column is not what it should be."""
         datasets = tuple(_scored(entry) for entry in self.datasets)
-        methods = tuple(Chosen(entry) if isinstance(entry, str) else entry for entry in self.methods)
+        methods = tuple(Chosen(entry) if isinstance(entry, str) else entry for entry in self.methods or usual_methods(self.tasks))
         return Grid(datasets, methods, self.tasks or _default_tasks(datasets), self.seeds, self.budget)
 
     def chosen(self, name: str, recorded: Mapping[str, Any]) -> Chosen:
@@ -225,6 +232,12 @@ class Study:
                 "notes": {self.name: self.notes} if self.notes else {},
             }
         )
+
+
+def usual_methods(tasks: Sequence[str] = ()) -> tuple[str, ...]:
+    """The baselines and controls that have a verb that one of the tasks asks for; the default tasks ask for embeddings."""
+    verbs = {TASKS.get(task).card.asks for task in tasks} or {"embed"}
+    return tuple(name for name in BASELINES + CONTROLS if any(has_verb(METHODS.get(name), verb) for verb in verbs))
 
 
 def with_twins(methods: Sequence[Chosen]) -> tuple[Chosen, ...]:

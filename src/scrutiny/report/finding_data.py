@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from scrutiny.data.catalog import Exposure
 
+from .comparisons import Comparison
 from .facts import UNKNOWN, Confounding
 from .finding import DataCase, Finding, Severity
 from .words import listing, number
@@ -91,7 +92,7 @@ def _is_confounded(found: Confounding) -> bool:
 
 def label_origin(case: DataCase) -> Iterator[Finding]:
     """SCR006: how the labels were made, and which methods that favours."""
-    if not any(c.key.label_column for c in case.comparisons):
+    if not _scores_labels(case):
         return
     origin = case.facts.label_origin
     recorded = f"Their origin is recorded as '{origin}'. {case.facts.labels}".strip()
@@ -131,6 +132,15 @@ def label_origin(case: DataCase) -> Iterator[Finding]:
         )
 
 
+def _scores_labels(case: DataCase) -> bool:
+    """Whether anything is scored against labels. Where expression is predicted they only serve to draw cells evenly."""
+    return any(c.key.label_column and _family(c) != "reconstruction" for c in case.comparisons)
+
+
+def _family(comparison: Comparison) -> str:
+    return str(comparison.metrics.at[comparison.primary, "family"])
+
+
 def sampled(case: DataCase) -> Iterator[Finding]:
     """SCR008: not all cells were scored."""
     facts = case.facts
@@ -159,7 +169,7 @@ def label_tuned(case: DataCase) -> Iterator[Finding]:
 
 def tiny_labels(case: DataCase) -> Iterator[Finding]:
     """SCR011: labels with so few cells that chance moves the scores."""
-    for column, counts in case.facts.label_counts.items():
+    for column, counts in case.facts.label_counts.items() if _scores_labels(case) else ():
         tiny = [f"{label} ({n})" for label, n in counts.items() if n < TINY_LABEL]
         if tiny:
             yield Finding(
@@ -185,8 +195,8 @@ def planted(case: DataCase) -> Iterator[Finding]:
 
 def no_labels(case: DataCase) -> Iterator[Finding]:
     """SCR013: batches were mixed, and nothing says whether cell types survive."""
-    mixed = any(c.metrics.at[c.primary, "family"] == "batches" for c in case.comparisons)
-    if mixed and not any(c.key.label_column for c in case.comparisons):
+    mixed = any(_family(c) == "batches" for c in case.comparisons)
+    if mixed and not _scores_labels(case):
         yield Finding(
             "SCR013",
             "caution",

@@ -43,7 +43,7 @@ def _ends(comparison: Comparison, metric: str) -> tuple[float, float, str]:
     found = [comparison.value(name, metric) if name else None for name in names]
     floor, roof = (np.nan if value is None else value for value in found)
     if None in names:
-        return floor, roof, "the metric names no floor and roof"
+        return floor, roof, "the metric does not name both a floor and a roof"
     lacking = [str(name) for name, value in zip(names, found) if value is None]
     if lacking:
         return floor, roof, f"no value of {' and '.join(lacking)}"

@@ -51,7 +51,7 @@ def coordinates(store: Store, output_key: str, cell_ids: NDArray[np.str_]) -> ND
     if kept is not None:
         return kept.by_name["xy"]
     output = store.cached_output(output_key)
-    values = _rows_of(output, cell_ids) if output is not None else None
+    values = _rows_of(output, cell_ids) if isinstance(output, CellEmbedding) else None
     if values is None:
         return None
     try:

@@ -13,6 +13,8 @@ AIMS = {
     "label_transfer": "transferring labels to unseen cells",
     "batch_mixing": "mixing the batches",
     "reconstruction": "predicting the expression",
+    "reconstruction_masked_15": "predicting hidden expression (15%)",
+    "reconstruction_masked_50": "predicting hidden expression (50%)",
     "read_depth": "predicting the full depth",
 }
 """Task to what it is for, in the order of the report."""

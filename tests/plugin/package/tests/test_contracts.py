@@ -3,11 +3,12 @@
 from scrutiny_acme.baseline import TopGenes
 from scrutiny_acme.metric import centroid_accuracy
 from scrutiny_acme.model import HashNet
+from scrutiny_acme.predictor import HalfWay
 from scrutiny_acme.task import UnseenBatches
 
 from scrutiny.testing import parametrize_with_checks
 
 
-@parametrize_with_checks([HashNet, TopGenes, centroid_accuracy, UnseenBatches])
+@parametrize_with_checks([HashNet, HalfWay, TopGenes, centroid_accuracy, UnseenBatches])
 def test_contract(check):
     check()
