@@ -36,6 +36,10 @@ class Objective(nn.Module, ABC):
     """What the `Subject` must have: fields that may be None, or ``masks.COLUMN``."""
     views: ClassVar[int] = 1
     """Tokens are drawn for each cell so many times: the k-th views of n cells are the rows k * n to (k + 1) * n of what `draw` returns."""
+    reads_labels: ClassVar[bool] = False
+    """Whether the cell types of the corpus are part of what is learnt."""
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Options that are paths of files."""
 
     @classmethod
     def lacks(cls, subject: Subject) -> list[str]:

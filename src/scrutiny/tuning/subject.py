@@ -61,7 +61,7 @@ class Subject:
     n_words
         Size of the vocabulary, special tokens included; tokens of a cell, where every cell has all genes.
     genes
-        Vectors (n, D) of genes by token, before any value is known.
+        Vectors (n, D) of genes by token, before any value is known; None also where tokens are not genes of which some could be left out.
     logits
         Over the vocabulary (n, n_words), from hidden states (n, D).
     value
@@ -76,6 +76,8 @@ class Subject:
         Over the classes that expression is cut into, (n, n_classes), from hidden states (n, D).
     log_odds
         Of being expressed, (n,), from ``cells`` (B, D'), tokens of genes (n,) and the cell of each (n,).
+    profiles
+        Expression of all genes (B, n_words) in the family's own units, from ``cells`` (B, D').
     enter, layers
         What enters the first layer (N, D), and the layers, for objectives that run the net in another way.
     """
@@ -98,6 +100,7 @@ class Subject:
     depths: tuple[int, int] | None = None
     class_logits: Callable[[Tensor], Tensor] | None = None
     log_odds: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    profiles: Callable[[Tensor], Tensor] | None = None
     enter: Callable[[Batch], Tensor] | None = None
     layers: Sequence[Block] | None = None
 

@@ -213,14 +213,42 @@ def _cellplm(model: Any, matched: Matched) -> dict[str, Any]:
     }
 
 
+def _langcell(model: Any, matched: Matched) -> dict[str, Any]:
+    files, net = model.files, model.net
+    return {
+        "hidden": lambda net, batch: net.bert(batch),
+        "gene_tokens": files.genes.tokens[matched.words],
+        "masks": {},
+        "width": files.config.hidden_size,
+        "cell_width": net.projection.out_features,
+        "n_words": files.config.vocab_size,
+    }
+
+
+def _scimilarity(model: Any, matched: Matched) -> dict[str, Any]:
+    """A cell is one vector in every layer; its tokens are what the first one reads."""
+    config, net = model.files.config, model.net
+    return {
+        "hidden": lambda net, batch: net(batch),
+        "gene_tokens": matched.words,
+        "masks": {},
+        "width": config.latent,
+        "cell_width": config.latent,
+        "n_words": config.n_genes,
+        "profiles": net.decoder,
+    }
+
+
 SUBJECTS: dict[str, Callable[[Any, Matched], dict[str, Any]]] = {
     "cellplm": _cellplm,
     "genecompass": _genecompass,
     "geneformer": _geneformer,
+    "langcell": _langcell,
     "nicheformer": _nicheformer,
     "scbert": _scbert,
     "scfoundation": _scfoundation,
     "scgpt": _scgpt,
+    "scimilarity": _scimilarity,
     "uce": _uce,
 }
 """Family -> what its `Subject` has beside, or in the place of, the common parts."""

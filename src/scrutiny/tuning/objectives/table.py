@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from scrutiny.core.errors import InputError
@@ -20,6 +21,8 @@ OBJECTIVES: dict[str, str] = {
     "read_depth": "scrutiny.tuning.objectives.read_depth:ReadDepth",
     "generative": "scrutiny.tuning.objectives.generative:Generative",
     "expressed": "scrutiny.tuning.objectives.expressed:Expressed",
+    "contrastive": "scrutiny.tuning.objectives.contrastive:Contrastive",
+    "triplet": "scrutiny.tuning.objectives.triplet:Triplet",
     "joint_embedding": "scrutiny.tuning.objectives.joint_embedding:JointEmbedding",
 }
 """Name -> "module:class"; loaded on first use."""
@@ -30,8 +33,8 @@ def supported(subject: Subject) -> list[str]:
     return [name for name in OBJECTIVES if not _class(name).lacks(subject)]
 
 
-def objective(name: str, subject: Subject, options: Mapping[str, Any]) -> Objective:
-    """A new objective for a net.
+def objective(name: str, subject: Subject, options: Mapping[str, Any], folder: Path = Path()) -> Objective:
+    """A new objective for a net; paths among its options begin at ``folder``.
 
     Raises
     ------
@@ -45,6 +48,7 @@ def objective(name: str, subject: Subject, options: Mapping[str, Any]) -> Object
     if lacking := _class(name).lacks(subject):
         can = f"{subject.family} can be trained with {', '.join(supported(subject)) or 'none'}"
         raise InputError(f"the objective '{name}' needs {' and '.join(lacking)} of a net, which {subject.family} has not; {can}")
+    options = {key: str(folder / value) if key in _class(name).paths else value for key, value in options.items()}
     return made(_class(name), subject, options=options, owner=f"the objective '{name}'")
 
 
