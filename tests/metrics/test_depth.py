@@ -45,7 +45,8 @@ def test_correlation_of_cells_with_at_least_three_entries(given):
 def test_details_for_the_picture(given):
     details = Evidence(given).measure("depth_skill").details
     assert details["quantity"] == "log count" and details["share_answered"] == pytest.approx(7 / 8)
-    assert details["slope"] == pytest.approx((1 * 2 + 0 + 1 + 9 + 0) / 14)  # (predicted - given)(true - given) over (true - given)^2
+    assert details["slope"] == pytest.approx(2)  # of gene x, the only one whose true values differ: from 2 to 3, and predicted from 1 to 3
+    assert details["variance_explained"] == pytest.approx(1 - 5 / 14)
     bins = details["bins"]
     assert [b["true"] for b in bins] == [0, 1, 2, 3] and [b["n"] for b in bins] == [4, 1, 1, 1]
     assert [b["predicted"] for b in bins] == [1, 1, 1, 3] and [b["gene_mean"] for b in bins] == [0, 2, 0, 0]

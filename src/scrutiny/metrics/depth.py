@@ -13,7 +13,7 @@ from scrutiny.core.outputs import Reconstruction
 from scrutiny.core.registry import derived, metric
 from scrutiny.core.scores import Measured
 
-from .predictions import CellSums, Counted, cell_sums, prediction_profiles, weights
+from .predictions import CellSums, Counted, Profile, cell_sums, prediction_profiles, weights
 
 AS_GIVEN = "as given"
 """Name of the prediction that takes the thinned counts as they are."""
@@ -44,10 +44,10 @@ def depth_sums(deepened: Reconstruction) -> CellSums:
     return cell_sums(_counted(deepened))
 
 
-@derived("depth_bins", rowwise=True)
-def depth_bins(deepened: Reconstruction) -> list[dict[str, float]]:
-    """Predictions in bins of the log count at full depth; parts of the cells keep the bins of all."""
-    return prediction_profiles(_counted(deepened))[""].bins
+@derived("depth_profile", rowwise=True)
+def depth_profile(deepened: Reconstruction) -> Profile:
+    """How predictions follow the log counts at full depth; parts of the cells keep that of all."""
+    return prediction_profiles(_counted(deepened))[""]
 
 
 @metric(
@@ -60,7 +60,7 @@ def depth_bins(deepened: Reconstruction) -> list[dict[str, float]]:
         repeats=20,
     )
 )
-def depth_skill(depth_sums: CellSums, depth_bins: list[dict[str, float]], asked: NDArray[np.floating]) -> Measured:
+def depth_skill(depth_sums: CellSums, depth_profile: Profile, asked: NDArray[np.floating]) -> Measured:
     """How much of the error is removed that lies in taking thinned counts for full ones.
 
     Parameters
@@ -77,9 +77,9 @@ def depth_skill(depth_sums: CellSums, depth_bins: list[dict[str, float]], asked:
     if not before > 0:
         raise NotApplicable("the thinned counts, rescaled, are those at full depth, so there is nothing to tell")
     skill = 1 - depth_sums.total("error") / before
-    slope, share = depth_sums.total("shared") / before, depth_sums.total("weight") / asked.sum()
-    details = {"quantity": depth_sums.quantity, "bins": depth_bins, "slope": slope, "variance_explained": skill, "share_answered": share}
-    return Measured(skill, details=details)
+    share = depth_sums.total("weight") / asked.sum()
+    told = {"quantity": depth_sums.quantity, **depth_profile._asdict(), "variance_explained": skill, "share_answered": share}
+    return Measured(skill, details=told)
 
 
 @metric(_card("depth_mse", "Mean squared error of log counts."))

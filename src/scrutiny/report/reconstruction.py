@@ -18,11 +18,11 @@ from scrutiny.core.scores import Run, Score
 from .comparisons import Comparison
 from .figures import brief
 from .intervals import Interval
-from .verdict import score_interval
+from .verdict import MARGIN, score_interval
 from .words import listing, number
 
 FLAT = 0.1
-"""Up to this slope of predicted on true values, both less the gene mean, a method counts as predicting the same whatever the cell."""
+"""Up to this slope of predicted on true values within genes a method counts as predicting the same of a gene whatever the cell."""
 GENE_MEAN = "the mean of the gene"
 TRIVIAL = {"depth_skill": "the thinned counts"}
 """Primary metric to what its skill is measured against; elsewhere the mean of the gene."""
@@ -72,9 +72,9 @@ class Row:
 
     @property
     def is_better(self) -> bool:
-        """Surely better than the trivial prediction, as far as there are replicates to tell."""
-        low = self.interval.low if self.interval else self.panel.skill
-        return low is not None and low > 0
+        """Better than the trivial prediction by more than `MARGIN`, and surely so, as far as there are replicates to tell."""
+        skill = self.panel.skill
+        return skill is not None and skill > MARGIN and (self.interval is None or self.interval.low > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ def _words(rows: Sequence[Row], trivial: str) -> str:
     if worse := [row.panel.method for row in scored if row.panel.kind == "model" and not row.is_better]:
         said.append(f"Models that are not: {listing(worse)}." if better else "")
     flat = [f"{row.panel.name} (slope {number(row.panel.slope)})" for row in rows if row.panel.is_flat and row.panel.is_of_a_model]
-    if flat and trivial == GENE_MEAN:
+    if flat:
         said.append(f"The same prediction of a gene whatever the cell: {listing(flat)}.")
     quantities = list(dict.fromkeys(row.panel.quantity for row in rows if row.panel.quantity))
     if len(quantities) > 1:

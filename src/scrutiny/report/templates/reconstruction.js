@@ -20,9 +20,9 @@ function drawReconstruction(figure, picture) {
     element(
       "p",
       { class: "figure-note" },
-      "Entries are binned by their true value; grey bars: how many there are (square root). Slope and variance explained are of what goes " +
-        `beyond ${picture.trivial}: 0 for a method that tells nothing more, 1 for one that is right. Each panel is in the quantity that its ` +
-        "method predicts.",
+      "Entries are binned by their true value; grey bars: how many there are (square root). Slope: of predicted on true values within " +
+        "genes, 0 where the same is predicted of a gene whatever the cell. Variance explained: of what is left by " +
+        `${picture.trivial}. Each panel is in the quantity that its method predicts.`,
     ),
   );
 }
@@ -80,8 +80,8 @@ function counts(bins, x, inside) {
   const most = Math.max(...bins.map((b) => b.n));
   return bins.map((bin) => {
     const tall = (Math.sqrt(bin.n / most) * (height - top - bottom)) / 3;
-    const from = x(inside(bin.low)) - 1;
-    return element("rect", { x: from, y: height - bottom - tall, width: x(inside(bin.high)) + 1 - from, height: tall });
+    const from = x(inside(bin.low)) - 2;
+    return element("rect", { x: from, y: height - bottom - tall, width: x(inside(bin.high)) + 2 - from, height: tall });
   });
 }
 
