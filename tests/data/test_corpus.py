@@ -261,7 +261,7 @@ def test_nothing_is_written_over(two, tmp_path):
 
 
 def test_a_build_that_was_stopped_anywhere_goes_on(two, tmp_path):
-    wanted = config(two, "a.h5ad", "b.h5ad", hold_out=["nobody"])
+    wanted = config(two, "a.h5ad", "b.h5ad", hold_out=["nobody"], shard_cells=64)
     whole = build_corpus(wanted, tmp_path / "whole", tell=(watched := stop_at(10_000)))
     for number in range(1, len(watched.said) + 1):
         out = tmp_path / f"out{number}"

@@ -159,3 +159,15 @@ def test_a_real_study_put_together_of_others(shared_data, tmp_path):
     assert (found.answer, found.n_seen, found.n_cells) == ("seen", 2624, 7458)
     seen = judge_cells(data, tmp_path).seen
     assert set(data.role("batch")[seen]) == {"pbmc3k"} and seen.sum() == (data.role("batch") == "pbmc3k").sum()
+
+
+def test_the_same_cells_of_two_published_subsets_have_the_same_barcodes(shared_data, tmp_path):
+    """Both files hold 5' cells of one 10x data set, the second on 1,764 genes: what is found by counts is what the barcodes say."""
+    corpus = build_corpus(config(shared_data, "pbmc_3chem_unlabelled.h5ad", genes=9000, shard_cells=4096), tmp_path / "out")
+    data = read(shared_data / "pbmc_3chem_symphony.h5ad")
+    ids = [cell for shard in (*corpus.train, *corpus.validation) for cell in corpus.read(shard).cell_ids]
+    barcodes = {cell.split("_")[-1].removesuffix("-1") for cell in ids}
+    shared = np.array([cell.split("_")[-1] in barcodes for cell in data.cell_ids])
+    found = judge_cells(data, tmp_path / "out")
+    assert shared.sum() == 80
+    np.testing.assert_array_equal(found.seen, shared)
