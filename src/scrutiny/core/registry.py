@@ -182,7 +182,12 @@ def check_installed(card: MethodCard) -> None:
 
 
 def require(modules: Iterable[str], extra: str, *, needed_by: str) -> None:
-    lacking = [m for m in modules if find_spec(m) is None]
+    lacking = missing(modules)
     if lacking:
         how = f"pip install 'scrutiny[{extra}]'" if extra else f"pip install {' '.join(lacking)}"
         raise MissingDependency(f"{needed_by} needs {', '.join(lacking)}, which is not installed: {how}")
+
+
+def missing(modules: Iterable[str]) -> list[str]:
+    """Those of the modules that cannot be imported, without importing any."""
+    return [module for module in modules if find_spec(module) is None]

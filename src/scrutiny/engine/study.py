@@ -31,6 +31,8 @@ from .studyfile import read_study_file
 OUT = "scrutiny-results"
 BUDGET = 600.0
 """Seconds of a default plan: minutes, not hours."""
+MINIS = ("scrutiny/mini-rank", "scrutiny/mini-bins", "scrutiny/mini-joint")
+"""The small trained models that come with the package."""
 BASELINES = (
     *("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi"),
     *("gene_mean", "pca_smoothing", "knn_smoothing"),

@@ -14,16 +14,16 @@ from scrutiny.core.cards import MethodCard, ModelCard
 
 from .geneformer import Geneformer
 from .model import Untrained, untrained_card
-from .scgpt import Scgpt
+from .scgpt import Binning, Pooling, Scgpt
 
 FOLDER = Path(__file__).parents[2] / "minis"
 CORPUS = frozenset({"pbmc3k", "pbmc_3chem_unlabelled", "sc_mixology", "pancreas_baron_human_mouse"})
 """What all of them were trained on; the manifest beside the weights lists the cells."""
-CELLS = "about 6,500 cells of blood, five lung-cancer cell lines and pancreas"
+CELLS = "6,426 cells of blood, five lung-cancer cell lines and pancreas"
 
 
-def _card(family: MethodCard, name: str, what: str, tokens: str, embedding: str) -> MethodCard:
-    """The card of a small model with the architecture of a family."""
+def _card(family: MethodCard, name: str, what: str, context: int, tokens: str, embedding: str) -> MethodCard:
+    """The card of a small model with the architecture of a family, trained on cells of at most ``context`` tokens."""
     assert family.model is not None
     model = ModelCard(
         title=name,
@@ -31,7 +31,7 @@ def _card(family: MethodCard, name: str, what: str, tokens: str, embedding: str)
         parameters="1.9 M",
         tokens=tokens,
         vocabulary="8,000 human genes, those that most cells of its corpus express",
-        context=family.model.context,
+        context=context,
         corpus=f"{CELLS}: demonstration size, thousands of times fewer than published models saw",
         code_licence="BSD-3-Clause",
         weights_licence="BSD-3-Clause",
@@ -44,6 +44,7 @@ def _card(family: MethodCard, name: str, what: str, tokens: str, embedding: str)
         name=name,
         summary=f"{what}; of demonstration size, trained on {CELLS}",
         trained_on=CORPUS,
+        least_seeds=1,
         seconds_per_1000_cells=15.0,
         seconds_to_start=2.0,
         licence="BSD-3-Clause",
@@ -60,6 +61,7 @@ class MiniRank(Geneformer):
         Geneformer.card,
         "scrutiny/mini-rank",
         "a small rank model in the layout of Geneformer, trained to name masked genes",
+        320,
         "genes by descending count / total / median of the gene",
         "second to last layer, mean over genes; options: layer, pooling",
     )
@@ -75,12 +77,13 @@ class MiniBins(Scgpt):
         Scgpt.card,
         "scrutiny/mini-bins",
         "a small bin model in the layout of scGPT, trained to predict masked bins",
+        320,
         "nonzero genes, each with its bin of 50 quantiles within the cell; <cls> first",
         "last layer, <cls>, length 1; options: layer, pooling, normalise, binning, max_length",
     )
 
-    def __init__(self, checkpoint: str = "", **options: Any) -> None:
-        super().__init__(checkpoint or str(FOLDER / "bins"), **options)
+    def __init__(self, checkpoint: str = "", *, binning: Binning = "one", **options: Any) -> None:
+        super().__init__(checkpoint or str(FOLDER / "bins"), binning=binning, **options)
 
 
 class MiniJoint(Scgpt):
@@ -90,12 +93,13 @@ class MiniJoint(Scgpt):
         Scgpt.card,
         "scrutiny/mini-joint",
         "a small bin model in the layout of scGPT, trained to predict the latent of hidden genes, never a token",
+        256,
         "nonzero genes, each with its bin of 50 quantiles within the cell; <cls> first",
         "last layer, mean over tokens, length 1; options: layer, pooling, normalise, binning, max_length",
     )
 
-    def __init__(self, checkpoint: str = "", *, pooling: Any = "mean", **options: Any) -> None:
-        super().__init__(checkpoint or str(FOLDER / "joint"), pooling=pooling, **options)
+    def __init__(self, checkpoint: str = "", *, pooling: Pooling = "mean", binning: Binning = "one", **options: Any) -> None:
+        super().__init__(checkpoint or str(FOLDER / "joint"), pooling=pooling, binning=binning, **options)
 
 
 class UntrainedMiniRank(Untrained, MiniRank):

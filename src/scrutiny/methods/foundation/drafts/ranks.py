@@ -45,6 +45,10 @@ def write_dictionaries(draft: Draft, special: tuple[str, ...]) -> Genes:
 def write_geneformer(draft: Draft) -> None:
     special = V2 if draft.sizes["special_tokens"] else V1
     genes = write_dictionaries(draft, special)
+    if "symbol" in draft.table:  # so that data without Ensembl ids can be read too
+        known = draft.table[draft.table["ensembl_id"].isin(genes.names) & (draft.table["symbol"] != "")]
+        once = known.drop_duplicates("symbol", keep=False)
+        draft.write_json("gene_name_id_dict.json", dict(zip(once["symbol"], once["ensembl_id"], strict=True)))
     draft.write_json("config.json", bert_fields(draft, len(special) + len(genes.names)))
 
 
