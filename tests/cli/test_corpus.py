@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from rich.console import Console
 from scipy import sparse
 from typer.testing import CliRunner
 
+from scrutiny.cli import corpus
 from scrutiny.cli.app import app
 from scrutiny.core.errors import InputError
+from scrutiny.data.corpus_build import Progress
 
 
 def said(*arguments):
@@ -55,6 +58,16 @@ def test_show_prints_the_same_tables(built, folder):
 def test_audit_answers(built, folder):
     assert said("audit", folder / "out", folder / "cells.h5ad").startswith("seen: 25 of 30 cells have the counts of a cell of the training")
     assert said("audit", folder / "out", folder / "others.h5ad").startswith("not listed: None of the 8 cells")
+
+
+def test_where_nobody_watches_a_line_says_how_far_it_is(monkeypatch, capsys):
+    """By hand: 200 of 900 cells were judged in 60 s after the first 100, so the 600 left take 180 s."""
+    now = iter([0.0, 10.0, 70.0, 75.0])
+    monkeypatch.setattr(corpus, "monotonic", lambda: next(now))
+    tell = corpus._Lines(Console(width=200))
+    for done in (100, 300, 310):
+        tell(Progress("judging cells", done, 900))
+    assert capsys.readouterr().out == "judging cells: 300 of 900, about 3 min left\n"
 
 
 def test_paths_may_begin_elsewhere(folder, tmp_path):

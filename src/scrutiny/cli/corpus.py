@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scrutiny.cli.progress import SECONDS_BETWEEN_LINES, time_left
 from scrutiny.cli.tables import plain_table
 
 if TYPE_CHECKING:
@@ -107,7 +109,10 @@ def _show_counts(title: str, what: str, counted: Mapping[str, Mapping[str, Any]]
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """A bar for each step, with the time left."""
+    """A bar for each step, with the time left; where nobody watches, a line now and then."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -121,6 +126,23 @@ def _progress(console: Console) -> Iterator[Callable[[Progress], None]]:
             bars.update(steps[progress.step], completed=progress.done)
 
         yield tell
+
+
+class _Lines:
+    """How far a build is, in words, every half minute."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.step, self.last = console, "", monotonic()
+        self.begun, self.before = self.last, 0
+
+    def __call__(self, progress: Progress) -> None:
+        now = monotonic()
+        if progress.step != self.step:
+            self.step, self.begun, self.before = progress.step, now, progress.done
+        elif now - self.last > SECONDS_BETWEEN_LINES and progress.done > self.before:
+            left = (progress.total - progress.done) * (now - self.begun) / (progress.done - self.before)
+            self.last = now
+            _say(f"{progress.step}: {progress.done:,} of {progress.total:,}, {time_left(left)}", self.console)
 
 
 def _say(text: str, console: Console) -> None:
