@@ -22,7 +22,7 @@ CORPUS = frozenset({"pbmc3k", "pbmc_3chem_unlabelled", "sc_mixology", "pancreas_
 CELLS = "6,426 cells of blood, five lung-cancer cell lines and pancreas"
 
 
-def _card(family: MethodCard, name: str, what: str, context: int, tokens: str, embedding: str) -> MethodCard:
+def _card(family: MethodCard, name: str, what: str, context: int, tokens: str, embedding: str, objective: str) -> MethodCard:
     """The card of a small model with the architecture of a family, trained on cells of at most ``context`` tokens."""
     assert family.model is not None
     model = ModelCard(
@@ -48,7 +48,7 @@ def _card(family: MethodCard, name: str, what: str, context: int, tokens: str, e
         seconds_per_1000_cells=15.0,
         seconds_to_start=2.0,
         licence="BSD-3-Clause",
-        citation="",
+        citation=f"architecture after {family.citation}; objective after {objective}",
         version="1",
         model=model,
     )
@@ -64,6 +64,7 @@ class MiniRank(Geneformer):
         320,
         "genes by descending count / total / median of the gene",
         "second to last layer, mean over genes; options: layer, pooling",
+        "Devlin et al. 2019 (BERT)",
     )
 
     def __init__(self, checkpoint: str = "", **options: Any) -> None:
@@ -80,6 +81,7 @@ class MiniBins(Scgpt):
         320,
         "nonzero genes, each with its bin of 50 quantiles within the cell; <cls> first",
         "last layer, <cls>, length 1; options: layer, pooling, normalise, binning, max_length",
+        "Cui et al. 2024 (GEP and GEPC of fine-tuning)",
     )
 
     def __init__(self, checkpoint: str = "", *, binning: Binning = "one", **options: Any) -> None:
@@ -96,6 +98,7 @@ class MiniJoint(Scgpt):
         256,
         "nonzero genes, each with its bin of 50 quantiles within the cell; <cls> first",
         "last layer, mean over tokens, length 1; options: layer, pooling, normalise, binning, max_length",
+        "Assran et al. 2023, arXiv:2301.08243 (I-JEPA)",
     )
 
     def __init__(self, checkpoint: str = "", *, pooling: Pooling = "mean", binning: Binning = "one", **options: Any) -> None:
