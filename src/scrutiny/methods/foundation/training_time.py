@@ -15,7 +15,7 @@ from .model import ATTENTION
 
 FORWARD_AND_BACK = 6
 """Operations for a weight and token: one multiplication and addition forward, two on the way back."""
-REACHED = 0.5
+REACHED = 0.3
 """Share of the speed of bare matrix products that a training reaches."""
 SECONDS_TO_START = 5.0
 ROWS = 4_096
