@@ -45,7 +45,7 @@ def test_a_term_may_have_several_parents_and_long_lines_are_closed(tmp_path):
 
 def test_codes(tmp_path):
     five = read(tmp_path, FIVE)
-    assert five.codes(np.array(["cell", "", "B", "cell"])).tolist() == [4, -1, 0, 4]
+    assert five.codes(np.array(["cell", "", "B", "unknown"])).tolist() == [4, -1, 0, -1]
     with pytest.raises(InputError, match=r"no term NK, zebra \(2 such\)"):
         five.codes(np.array(["zebra", "B", "NK", "zebra"]))
 

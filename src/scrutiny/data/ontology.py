@@ -14,6 +14,8 @@ from scipy import sparse
 from scrutiny.core.errors import InputError
 
 CHILD, PARENT = "child", "parent"
+UNKNOWN = ("", "unknown")
+"""Instead of a term, the second as the CELLxGENE schema has it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +34,10 @@ class Ontology:
     above: sparse.csr_matrix
 
     def codes(self, terms: NDArray[np.str_]) -> NDArray[np.int64]:
-        """Places (n,) of terms (n,) in `terms`, -1 for ''. Raises InputError if the ontology has not one of them."""
+        """Places (n,) of terms (n,) in `terms`, -1 for those of `UNKNOWN`. Raises InputError if the ontology has not one of them."""
         places = np.searchsorted(self.terms, terms).clip(max=len(self.terms) - 1)
         known = self.terms[places] == terms
-        if missing := sorted(set(terms[~known & (terms != "")])):
+        if missing := sorted(set(terms[~known].tolist()) - set(UNKNOWN)):
             shown = ", ".join(missing[:5])
             raise InputError(f"the ontology has no term {shown} ({len(missing)} such); expected ids as {self.terms[0]}; is one obsolete?")
         return np.where(known, places, -1)

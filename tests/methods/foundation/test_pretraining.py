@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
 from safetensors.torch import load_file
 
 from scrutiny.core.errors import InputError, NotApplicable
@@ -26,22 +27,24 @@ TABLES = {
     "training": {"steps": 6, "tokens_per_batch": 1024, "validate": 3},
 }
 BINS = {**TABLES, "model": {**TABLES["model"], "family": "scgpt"}, "objective": {"name": "masked_bins"}}
-JOINT = {**BINS, "objective": {"name": "joint_embedding", "heads": 2}}
+JOINT = {**BINS, "objective": {"name": "joint_embedding"}}
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """A folder with a file of cells whose genes have Ensembl ids and symbols."""
-    from anndata import AnnData
+    folder = tmp_path_factory.mktemp("cells")
+    planted_cells().write_h5ad(folder / "cells.h5ad")
+    return folder
 
+
+def planted_cells():
     data = planted(160, 150, seed=3)
     var = pd.DataFrame(
         {"symbol": [f"GENE{i}" for i in range(150)], "ensembl_id": [f"ENSG{i:011d}" for i in range(150)]},
         index=[f"ENSG{i:011d}" for i in range(150)],
     )
-    folder = tmp_path_factory.mktemp("cells")
-    AnnData(data.values, obs=data.obs, var=var).write_h5ad(folder / "cells.h5ad")
-    return folder
+    return AnnData(data.values, obs=data.obs.copy(), var=var)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,21 @@ def test_half_precision_halves_the_file_and_keeps_the_numbers(cells, corpus, tmp
     assert whole.keys() == half.keys() and {tensor.dtype for tensor in half.values()} == {torch.float16}
     for name, tensor in whole.items():
         torch.testing.assert_close(half[name].float(), tensor, rtol=2**-10, atol=1e-6)
+
+
+def test_labels_that_were_learnt_from_are_told(cells, corpus, tmp_path):
+    """Of a corpus with terms; the record says that they were read, and a corpus without is refused before anything is trained."""
+    labelled, parents = planted_cells(), "child\tparent\n" + "".join(f"CL:{i}\tCL:cell\n" for i in range(3))
+    labelled.obs["cell_type_ontology_term_id"] = [f"CL:{label[-1]}" for label in labelled.obs["cell_type"]]
+    labelled.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "parents.tsv").write_text(parents)
+    model = {"family": "scimilarity", "width": 16, "layers": 1, "latent": 8}
+    tables = {**TABLES, "model": model, "objective": {"name": "triplet", "ontology": "parents.tsv"}}
+    folder = pretrain(config(tmp_path, tables), tmp_path / "out", device="cpu")
+    assert json.loads((folder / "scrutiny.json").read_text())["trained"]["reads_labels"] is True
+    assert read_log(folder / "log.csv")["train_anchors"].iloc[-1] == 1
+    with pytest.raises(InputError, match="no cell in the first shard of the corpus has one"):
+        pretrain(config(tmp_path, tables), tmp_path / "none", corpus=corpus, device="cpu")
 
 
 @pytest.mark.parametrize(

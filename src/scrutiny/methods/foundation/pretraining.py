@@ -168,7 +168,11 @@ class Work:
     @cached_property
     def objective(self) -> Objective:
         config = self.config
-        return start(lambda: objective(config.objective, self.subject, config.options), self.subject, config.seed)
+        made = start(lambda: objective(config.objective, self.subject, config.options, config.folder), self.subject, config.seed)
+        if made.reads_labels and (self.corpus.read(self.corpus.train[0]).obs["ontology"] == "").all():
+            found = f"the objective '{made.name}' learns from Cell Ontology terms, and no cell in the first shard of the corpus has one"
+            raise InputError(f"{found}; build it from files with a column cell_type_ontology_term_id, or name theirs with 'ontology'")
+        return made
 
     def trainer(self, tell: Callable[[Report], None]) -> Trainer:
         training, corpus = self.config.training, self.corpus
@@ -235,6 +239,7 @@ class Work:
             "corpus": self.corpus.manifest["key"],
             "n_cells": self.corpus.manifest["cells"]["train"],
             "objective": {"name": config.objective, **config.options},
+            "reads_labels": self.objective.reads_labels,
             "training": asdict(config.training),
             "seed": config.seed,
             "steps": state.step,
