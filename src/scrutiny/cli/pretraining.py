@@ -35,26 +35,40 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
     """
     from rich.console import Console
 
+    from scrutiny.core.registry import require
+
+    require(("torch", "safetensors"), "models", needed_by="pretraining")
     from scrutiny.methods.foundation.pretraining import corpus_of
     from scrutiny.methods.foundation.pretraining import pretrain as train
+    from scrutiny.report.training import write_curves
     from scrutiny.tuning.config import read_pretraining
+    from scrutiny.tuning.curves import read_log
 
     console = Console()
     read = read_pretraining(config)
     read = replace(read, folder=data) if data is not None else read
     out = out if out is not None else config.with_suffix("")
+    _say(f"The corpus of {read.name} is read, or built if it is not there yet.", console)
     corpus = corpus_of(read, out)
     _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {len(corpus.manifest['files'])} files", console)
-    with _progress(console) as tell:
-        folder = train(read, out, corpus=corpus, device=device, processes=processes, tell=tell)
+    try:
+        with _progress(console) as tell:
+            folder = train(read, out, corpus=corpus, device=device, processes=processes, tell=tell)
+    except KeyboardInterrupt:
+        _say(f"Stopped. The last snapshot is in {out}; the same command goes on from there.", console)
+        raise typer.Exit(130) from None
+    _say(f"Curves: {write_curves(read_log(folder / 'log.csv'), out / 'curves.svg', title=read.name)}", console)
     _say(f"Model: {folder}; try it: scrutiny run CELLS --label COLUMN --model {read.family}={folder}", console)
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[Report], None]]:
-    """A bar with the loss and the time left; a line for each validation."""
+    """A bar with the loss and the time left; a line for each validation, with the curve so far."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from scrutiny.report.training import sparkline
+
+    validation: list[float] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training", total=1.0)
@@ -62,8 +76,9 @@ def _progress(console: Console) -> Iterator[Callable[[Report], None]]:
         def tell(report: Report) -> None:
             bar.update(task, completed=min(report.progress, 1.0), description=f"step {report.step:,} loss {report.loss:.4g}")
             if (row := report.row) is not None:
+                validation.append(row["validation"])
                 how_far = f"{100 * row['progress']:3.0f} % epoch {row['epoch']:.2f}"
-                _say(f"{how_far}  train {row['train']:.4g}  validation {row['validation']:.4g}", console)
+                _say(f"{how_far}  train {row['train']:.4g}  validation {row['validation']:.4g}  {sparkline(validation)}", console)
 
         yield tell
 
