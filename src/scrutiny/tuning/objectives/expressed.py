@@ -22,8 +22,9 @@ from .masked import mean, share_of
 class Expressed(Objective):
     """Tell expressed genes that the net was not shown from genes that are not expressed: binary cross-entropy, as UCE.
 
-    As many of one kind as of the other are asked for, about. The vector of the cell is what the model embeds; the net's own head is
-    trained where it has one for this, as UCE has, and otherwise a small one that is not kept.
+    As many of one kind as of the other are asked for, about; how common a gene is tells much of it without a look at the cell. The vector
+    of the cell is what the model embeds; the net's own head is trained where it has one for this, as UCE has, and otherwise a small one
+    that is not kept.
 
     Parameters
     ----------
