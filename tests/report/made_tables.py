@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from scrutiny.core.cards import TWIN
+
 CONTROLS = {"control/shuffle": 0.1, "control/label_oracle": 0.99, "control/random_projection": 0.5, "control/no_integration": 0.7}
 PRIMARY = {
     "cell_types": "probe_logreg_macro_f1",
@@ -94,6 +96,7 @@ def tidy(*comparisons: Made, seed: int = 0) -> pd.DataFrame:
         cells = cells - cells.mean() + np.array([value for _, value in truth.values()])
         kept, held = deal(cells, made.repeats, rng)
         for j, (method, (kind, _)) in enumerate(truth.items()):
+            bare = kind == "control" and not method.startswith(TWIN)
             for s, added in enumerate(made.seeds.get(method, [0.0])):
                 rows.append(
                     row(
@@ -102,8 +105,8 @@ def tidy(*comparisons: Made, seed: int = 0) -> pd.DataFrame:
                         kind=kind,
                         seed=s,
                         value=float(cells[:, j].mean() + added),
-                        replicates_kept=None if kind == "control" else list(kept[:, j] + added),
-                        replicates_held=None if kind == "control" else list(held[:, j] + added),
+                        replicates_kept=None if bare else list(kept[:, j] + added),
+                        replicates_held=None if bare else list(held[:, j] + added),
                     )
                 )
         rows += [row(made, **values) for values in made.extra]

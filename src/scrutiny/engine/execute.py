@@ -139,8 +139,9 @@ class _Performance:
         context = self._context(task, view)
         started = time.perf_counter()
         evidence = self._evidence({**context, **task.evidence(answer.output, problem)})
-        is_control = self._card().kind == "control"
-        scores = score_all(task.card, evidence, _cells(problem.query, view), with_replicates=not is_control)
+        card = self._card()
+        is_compared = card.kind != "control" or bool(card.twin_of)  # what pretraining adds is a difference with an interval
+        scores = score_all(task.card, evidence, _cells(problem.query, view), with_replicates=is_compared)
         cost = replace(answer.cost, seconds_score=time.perf_counter() - started)
         n_dims = getattr(answer.output, "n_dims", None)
         run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=answer.key, n_dims=n_dims)

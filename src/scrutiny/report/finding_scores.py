@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
-from scrutiny.core.cards import TWIN
 from scrutiny.core.scores import Status
 
 from .finding import Finding, ScoredCase, Severity
+from .finding_twins import against_twin, twins
 from .table import coverage
 from .verdict import MARGIN, NOISE, paired
 from .words import listing, number
@@ -23,29 +21,6 @@ COVERAGE: dict[str, tuple[str, Severity, str]] = {
 }
 """Status to word, severity and advice."""
 TRIVIAL = ("depth", "control/random_projection")
-
-
-def twins(case: ScoredCase) -> dict[str, list[str]]:
-    """Model -> its untrained twins in the same comparison; only models that were run here have any.
-
-    Of several those count that ran with the same options, as far as these concern an untrained net.
-    """
-    once = case.comparison.rows.drop_duplicates("method").set_index("method")
-    registered, options = once["registered"], once["method_options"].map(json.loads)
-    found = {}
-    for method in case.comparison.contenders:
-        own = registered.index[registered == f"{TWIN}{registered[method]}"]
-        alike = [twin for twin in own if _within({**options[twin], "weights": None}, {**options[method], "weights": None})]
-        if len(own):
-            found[method] = alike or list(own)
-    return found
-
-
-def _within(part: Any, whole: Any) -> bool:
-    """Whether all that one table says is said by another one too, tables in them included."""
-    if isinstance(part, dict) and isinstance(whole, dict):
-        return all(name in whole and _within(value, whole[name]) for name, value in part.items())
-    return bool(part == whole)
 
 
 def misaligned(case: ScoredCase) -> Iterator[Finding]:
@@ -69,22 +44,6 @@ def misaligned(case: ScoredCase) -> Iterator[Finding]:
             " ".join(f"{method}: {found[method]}" for method in ours),
             "Their rows were matched to the cells by id, so it is the weights that carry no information on these labels: random or damaged "
             "ones, or those of another kind of cells.",
-        )
-
-
-def no_better_than_twin(case: ScoredCase) -> Iterator[Finding]:
-    """SCR022: models whose primary score is not above that of their untrained twin by more than the margin."""
-    values = case.comparison.primary_values
-    best = {m: max(values[twin] for twin in found if twin in values) for m, found in twins(case).items() if set(found) & set(values.index)}
-    equal = {m: twin for m, twin in best.items() if m in values and values[m] - twin <= MARGIN}
-    if equal:
-        shown = [f"{m} {number(values[m], digits=3)} (untrained {number(twin, digits=3)})" for m, twin in equal.items()]
-        yield Finding(
-            "SCR022",
-            "problem",
-            f"No better than with random weights: {listing(list(equal))}",
-            f"{case.comparison.primary}: {listing(shown)}.",
-            "The untrained twin has the same architecture and tokens, so what these models score here does not come from pretraining.",
         )
 
 
@@ -207,4 +166,4 @@ def knows_the_labels(case: ScoredCase) -> Iterator[Finding]:
     )
 
 
-SCORE_CHECKS = (misaligned, below_trivial, no_better_than_twin, within_seeds, incomplete, noise_wins, untested, knows_the_labels)
+SCORE_CHECKS = (misaligned, below_trivial, against_twin, within_seeds, incomplete, noise_wins, untested, knows_the_labels)
