@@ -78,11 +78,12 @@ def test_scr001_models_that_were_run_here_are_told_together_and_not_called_misal
     ("model", "severity", "title"),
     [
         (0.61, "problem", "No better than with random weights: one"),
-        (0.64, "note", "Better than with random weights: one"),
+        (0.64, "caution", "Better than with random weights, perhaps by chance: one"),
+        (0.75, "note", "Better than with random weights: one"),
     ],
 )
 def test_scr022_how_a_model_stands_to_its_untrained_twin(model, severity, title):
-    """The margin is 0.02: 0.61 against 0.60 is not above it, 0.64 is, in all replicates."""
+    """The margin is 0.02: 0.61 against 0.60 is not above it; with this noise the interval of 0.04 holds 0, that of 0.15 does not."""
     made = Made(CHEAP | {"one": ("model", model), "control/untrained_one": ("control", 0.60)})
     (told,) = [f for f in findings(tidy(made)) if f.code == "SCR022"]
     assert (told.severity, told.title) == (severity, title)
