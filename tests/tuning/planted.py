@@ -12,12 +12,12 @@ N_CELLS, N_MARKERS = 120, 40
 TERMS = np.array(["CL:CD4", "CL:B"])
 
 
-def planted(seed=0):
-    """Cells, half of each type in turn, of three studies; and the type of each."""
+def planted(seed=0, up=3.0, down=0.2):
+    """Cells, half of each type in turn, of three studies; and the type of each. Markers are ``up`` in one type and ``down`` in the other."""
     rng = np.random.default_rng(seed)
     types = np.arange(N_CELLS) % 2
     rates = np.ones((N_CELLS, N_GENES))
-    rates[:, :N_MARKERS] = np.where((np.arange(N_MARKERS) % 2 == 0) == (types == 0)[:, None], 3.0, 0.2)
+    rates[:, :N_MARKERS] = np.where((np.arange(N_MARKERS) % 2 == 0) == (types == 0)[:, None], up, down)
     counts = rng.poisson(0.6 * rates * rng.uniform(0.4, 2.0, (N_CELLS, 1))).astype(np.float32)
     ids = np.array([f"cell {i}" for i in range(N_CELLS)])
     studies = np.array(["one", "two", "three"])[np.arange(N_CELLS) % 3]
