@@ -13,7 +13,7 @@ TERMS = np.array(["CL:CD4", "CL:B"])
 
 
 def planted(seed=0, up=3.0, down=0.2):
-    """Cells, half of each type in turn, of three studies; and the type of each. Markers are ``up`` in one type and ``down`` in the other."""
+    """Cells of two types in turn and of three studies, and the types. Markers are ``up`` in one type and ``down`` in the other."""
     rng = np.random.default_rng(seed)
     types = np.arange(N_CELLS) % 2
     rates = np.ones((N_CELLS, N_GENES))
