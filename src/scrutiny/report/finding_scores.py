@@ -26,7 +26,7 @@ TRIVIAL = ("depth", "control/random_projection")
 def misaligned(case: ScoredCase) -> Iterator[Finding]:
     """SCR001: at least half of a method's label metrics are at or below the shuffled control."""
     found = dict(_at_chance(case))
-    ours = [method for method in found if method in twins(case)]
+    ours = [method for method in found if method in twins(case.comparison)]
     for method in (method for method in found if method not in ours):
         yield Finding(
             "SCR001",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from scrutiny.core.cards import TWIN
 
+from .comparisons import Comparison
 from .finding import Finding, ScoredCase, Severity
 from .intervals import Interval
 from .verdict import MARGIN, paired
@@ -54,15 +55,15 @@ class Beside(NamedTuple):
         return f"{told})"
 
 
-def twins(case: ScoredCase) -> dict[str, list[str]]:
+def twins(comparison: Comparison) -> dict[str, list[str]]:
     """Model -> its untrained twins in the same comparison; only models that were run here have any.
 
     Of several those count that ran with the same options, as far as these concern an untrained net.
     """
-    once = case.comparison.rows.drop_duplicates("method").set_index("method")
+    once = comparison.rows.drop_duplicates("method").set_index("method")
     registered, options = once["registered"], once["method_options"].map(json.loads)
     found = {}
-    for method in case.comparison.contenders:
+    for method in comparison.contenders:
         own = registered.index[registered == f"{TWIN}{registered[method]}"]
         alike = [twin for twin in own if _within({**options[twin], "weights": None}, {**options[method], "weights": None})]
         if len(own):
@@ -80,7 +81,7 @@ def _within(part: Any, whole: Any) -> bool:
 def against_twin(case: ScoredCase) -> Iterator[Finding]:
     """SCR022: how each model stands to its untrained twin on the primary score; of several twins to the best."""
     values, found = case.comparison.primary_values, {}
-    for model, own in twins(case).items():
+    for model, own in twins(case.comparison).items():
         known = [twin for twin in own if twin in values]
         if known and model in values:
             best = max(known, key=lambda twin: values[twin])
