@@ -86,6 +86,16 @@ def test_a_plan_tells_the_variants_of_a_method_apart(cells, tmp_path):
     assert "pca (n_dims=10)" in said and "pca (n_dims=20)" in said
 
 
+def test_tasks_that_ask_for_expression_are_named(cells, tmp_path):
+    tasks = ("--task", "reconstruction", "--task", "reconstruction_masked_50")
+    code, said, errors = scrutiny("run", cells, *COLUMNS, *tasks, "-o", tmp_path, "-j", 2)
+    assert code == 0, said + errors
+    assert "gene_mean" in said and "control/another_cell" in said and "harmony" not in said
+    assert "skill over the gene mean" in (tmp_path / "report.html").read_text()
+    code, _, errors = scrutiny("plan", cells, "--task", "reconstructions")
+    assert code == 2 and "reconstruction" in errors
+
+
 def test_report_joins_folders_and_writes_the_table(results, tmp_path):
     out, _ = results
     code, said, errors = scrutiny("report", out, out, "-o", tmp_path / "both.html", "--table", tmp_path / "t.csv")
