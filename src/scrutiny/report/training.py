@@ -14,7 +14,7 @@ WIDTH = 40
 
 
 def write_curves(log: pd.DataFrame, path: str | Path, *, title: str = "") -> Path:
-    """Draw loss and its parts, over the cells that were shown and over the time, into an SVG or PNG file.
+    """Draw loss and its parts over the cells that were shown, loss over time, and the learning rate, into an SVG or PNG file.
 
     Parameters
     ----------
@@ -25,16 +25,18 @@ def write_curves(log: pd.DataFrame, path: str | Path, *, title: str = "") -> Pat
 
     parts = [name.removeprefix("validation_") for name in log if name.startswith("validation_")]
     panels = [("loss", "train", "validation"), *((part, f"train_{part}", f"validation_{part}") for part in parts)]
-    figure = Figure(figsize=(3.2 * (len(panels) + 1), 2.8), layout="constrained")
-    axes = figure.subplots(1, len(panels) + 1, squeeze=False)[0]
-    for axis, (name, train, validation) in zip(axes, panels, strict=False):
+    figure = Figure(figsize=(3.2 * (len(panels) + 2), 2.8), layout="constrained")
+    *axes, over_time, rate = figure.subplots(1, len(panels) + 2)
+    for axis, (name, train, validation) in zip(axes, panels, strict=True):
         axis.plot(log["cells"], log[train], color="0.6", label="training cells")
         axis.plot(log["cells"], log[validation], color="C0", label="held-out cells")
         axis.set(title=name, xlabel="cells shown")
     axes[0].legend(frameon=False, fontsize="small")
-    axes[-1].plot(log["seconds"] / 60, log["validation"], color="C0")
-    axes[-1].set(title="held-out loss over time", xlabel="minutes")
-    for axis in axes:
+    over_time.plot(log["seconds"] / 60, log["validation"], color="C0")
+    over_time.set(title="held-out loss over time", xlabel="minutes")
+    rate.plot(log["cells"], log["learning_rate"], color="0.6")
+    rate.set(title="learning rate", xlabel="cells shown")
+    for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     path = Path(path)
@@ -43,8 +45,8 @@ def write_curves(log: pd.DataFrame, path: str | Path, *, title: str = "") -> Pat
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Values (n,) as bars of eight heights, the last `WIDTH` of them; the highest is full."""
+    """Values (n,) as bars of eight heights, the last `WIDTH` of them; the highest is full, and what is not finite a cross."""
     shown = np.asarray(values, dtype=np.float64)[-WIDTH:]
-    low, span = shown.min(), np.ptp(shown)
-    heights = np.zeros(len(shown), int) if span == 0 else np.round((shown - low) / span * (len(BARS) - 1)).astype(int)
-    return "".join(BARS[height] for height in heights)
+    finite = shown[np.isfinite(shown)]
+    low, span = (finite.min(), np.ptp(finite) or 1.0) if len(finite) else (0.0, 1.0)
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] if np.isfinite(value) else "×" for value in shown)

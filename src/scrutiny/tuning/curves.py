@@ -38,5 +38,5 @@ class Log:
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """The rows of a log."""
-    return pd.read_csv(path)
+    """The rows of a log, every digit."""
+    return pd.read_csv(path, float_precision="round_trip")
