@@ -22,7 +22,7 @@ from .verdict import MARGIN, score_interval
 from .words import listing, number
 
 FLAT = 0.1
-"""Up to this slope of predicted on true values within genes a method counts as predicting the same of a gene whatever the cell."""
+"""Up to this slope of predicted on true values within genes predictions do not follow the cell: the same, random or opposite."""
 GENE_MEAN = "the mean of the gene"
 TRIVIAL = {"depth_skill": "the thinned counts"}
 """Primary metric to what its skill is measured against; elsewhere the mean of the gene."""
@@ -96,7 +96,7 @@ class Picture:
 def picture(comparison: Comparison, runs: Sequence[Run]) -> Picture | None:
     """The picture of a comparison; None if its primary score tells no bins. Of several seeds the first is drawn."""
     scores = _scores(comparison, runs)
-    panels = _panels(comparison, {method: found[comparison.primary].details for method, found in scores.items()})
+    panels = _panels(comparison, {method: found[comparison.primary][0].details for method, found in scores.items()})
     if not panels:
         return None
     trivial = TRIVIAL.get(comparison.primary, GENE_MEAN)
@@ -105,11 +105,13 @@ def picture(comparison: Comparison, runs: Sequence[Run]) -> Picture | None:
     return Picture(panels, rows, headings, trivial, _words(rows, trivial))
 
 
-def _scores(comparison: Comparison, runs: Sequence[Run]) -> dict[str, dict[str, Score]]:
-    """Method to its scores at the first seed, by metric."""
-    by_key = {run.spec.key: run for run in runs}
-    rows = comparison.scored[comparison.scored["metric"] == comparison.primary].sort_values("seed").drop_duplicates("method")
-    return {row.method: {score.metric: score for score in by_key[row.run_key].scores} for row in rows.itertuples()}
+def _scores(comparison: Comparison, runs: Sequence[Run]) -> dict[str, dict[str, list[Score]]]:
+    """Method to its scores by metric, those that have a value, one a seed and the first seed first."""
+    by_key = {run.spec.key: {score.metric: score for score in run.scores} for run in runs}
+    found: dict[str, dict[str, list[Score]]] = {}
+    for row in comparison.scored.sort_values("seed", kind="stable").itertuples():
+        found.setdefault(row.method, {}).setdefault(row.metric, []).append(by_key[row.run_key][row.metric])
+    return {method: scores for method, scores in found.items() if comparison.primary in scores}
 
 
 def _panels(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> tuple[Panel, ...]:
@@ -135,11 +137,12 @@ def _panel(comparison: Comparison, method: str, how: str, told: Mapping[str, Any
     return Panel(method, how, kind, str(told["quantity"]), bins, told.get("slope"), told.get("variance_explained"), skill)
 
 
-def _row(comparison: Comparison, panel: Panel, scores: Mapping[str, Score]) -> Row:
+def _row(comparison: Comparison, panel: Panel, scores: Mapping[str, Sequence[Score]]) -> Row:
+    """Both numbers of a heading are means over the same seeds: other entries may be hidden at each."""
     if panel.how:
         return Row(panel, None, {})
-    beside = [score for score in scores.values() if "gene_mean" in score.details]
-    others = {score.metric: (comparison.value(panel.method, score.metric), score.details["gene_mean"]) for score in beside}
+    trivial = {name: [score.details["gene_mean"] for score in found if "gene_mean" in score.details] for name, found in scores.items()}
+    others = {name: (comparison.value(panel.method, name), float(np.mean(found))) for name, found in trivial.items() if found}
     return Row(panel, score_interval(comparison, panel.method), others)
 
 
@@ -152,7 +155,7 @@ def _words(rows: Sequence[Row], trivial: str) -> str:
         said.append(f"Models that are not: {listing(worse)}." if better else "")
     flat = [f"{row.panel.name} (slope {number(row.panel.slope)})" for row in rows if row.panel.is_flat and row.panel.is_of_a_model]
     if flat:
-        said.append(f"The same prediction of a gene whatever the cell: {listing(flat)}.")
+        said.append(f"Predictions of a gene do not follow the cell: {listing(flat)}.")
     quantities = list(dict.fromkeys(row.panel.quantity for row in rows if row.panel.quantity))
     if len(quantities) > 1:
         listed = listing([f'"{quantity}"' for quantity in quantities])
