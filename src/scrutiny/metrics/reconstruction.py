@@ -83,8 +83,9 @@ def reconstruction_skill_cell(cell_sums: CellSums) -> float:
     _card(
         "reconstruction_slope",
         "Slope of predicted on true values within genes: both less their mean over the entries of the gene that count, sum of products "
-        "over sum of squares of the true ones; log-odds as probabilities. 0: the same prediction whatever the cell; 1: as far from the "
-        "mean as the truth. Over the hidden entries, or over all where nothing is hidden; zeros that are a sample count with their weight.",
+        "over sum of squares of the true ones; log-odds as probabilities. 0: what is predicted does not follow the cell; 1: as far from "
+        "the mean as the truth. Over the hidden entries, or over all where nothing is hidden; zeros that are a sample count with their "
+        "weight.",
         high=-LOWEST,
     )
 )
