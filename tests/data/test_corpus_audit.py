@@ -1,5 +1,6 @@
 """Whether cells are in a corpus: seen, not listed, or unknown where nothing can be told."""
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -133,7 +134,12 @@ def test_a_folder_without_a_manifest_and_one_without_its_hashes(model, tmp_path)
     with pytest.raises(InputError, match="holds no finished corpus"):
         audit(cells(TRAINED), tmp_path)
     (tmp_path / "manifest.json").write_bytes((model / "manifest.json").read_bytes())
-    with pytest.raises(InputError, match="cells.npz cannot be read"):
+    with pytest.raises(InputError, match="cannot be read together"):
+        audit(cells(TRAINED), tmp_path)
+    model_manifest = json.loads((model / "manifest.json").read_text())
+    model_manifest["panel"]["genes"] = [{"id": "a", "symbol": "b", "more": "c"}]
+    (tmp_path / "manifest.json").write_text(json.dumps(model_manifest))
+    with pytest.raises(InputError, match="cannot be read together"):
         audit(cells(TRAINED), tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     assert exposure_facts(cells(TRAINED), tmp_path) == {}

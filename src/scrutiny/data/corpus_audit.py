@@ -107,12 +107,13 @@ class _Panel(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], folder: Path) -> _Panel:
-        sizes, genes = list(manifest["panel"]["sizes"]), _rows_of(*np.array(manifest["panel"]["genes"], dtype=str).reshape(-1, 2).T)
+        sizes = list(manifest["panel"]["sizes"])
         try:
+            genes = _rows_of(*np.array([(str(id), str(symbol)) for id, symbol in manifest["panel"]["genes"]]).reshape(-1, 2).T)
             with np.load(folder / HASHES, allow_pickle=False) as file:
                 hashes = {name: file[name] for name in ("whole", "held_out", *(f"panel_{size}" for size in sizes))}
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{folder / HASHES} cannot be read ({error}); it belongs to {MANIFEST}: copy both again") from error
+            raise InputError(f"{MANIFEST} and {HASHES} of {folder} cannot be read together ({error}); copy both again") from error
         masks = np.array([np.arange(len(genes)) < size for size in sizes]).reshape(len(sizes), len(genes))
         return cls(sizes, genes, gene_keys(genes.table().index), masks, hashes)
 
