@@ -29,7 +29,7 @@ Processes = Annotated[int, typer.Option("--processes", help="That train together
 def pretrain(config: Config, out: Out = None, data: Data = None, device: Device = "auto", processes: Processes = 1) -> None:
     """Train a model of any family on your own cells; stopped or killed, the same command goes on.
 
-    `scrutiny pretrain examples/pretraining/rank.toml -o rank`
+    `scrutiny pretrain rank.toml -o rank`
 
     The model is then scored like any other: `scrutiny run cells.h5ad --label cell_type --model geneformer=rank/model`
     """
@@ -50,7 +50,7 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
     out = out if out is not None else config.with_suffix("")
     _say(f"The corpus of {read.name} is read, or built if it is not there yet.", console)
     corpus = corpus_of(read, out)
-    _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {len(corpus.manifest['files'])} files", console)
+    _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {', '.join(corpus.manifest['files'])}", console)
     try:
         with _progress(console) as tell:
             folder = train(read, out, corpus=corpus, device=device, processes=processes, tell=tell)

@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from scrutiny.core.errors import InputError
-from scrutiny.core.options import made
+from scrutiny.core.options import made, unknown_option
 
 from .schedule import Training
 
 DEFAULT_EPOCHS = 10.0
+KEYS = ("name", "seed", "weights", "corpus", "model", "objective", "training")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Pretraining:
     weights: str = "float32"
     folder: Path = Path()
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"{self.name}: seed is {self.seed}; expected 0 or more")
+
 
 def read_pretraining(path: str | Path) -> Pretraining:
     """The config that a file holds.
@@ -83,9 +88,12 @@ def read_pretraining(path: str | Path) -> Pretraining:
 
 def pretraining_of(content: Mapping[str, Any], folder: Path, source: str, *, default_name: str) -> Pretraining:
     """The config from its tables; ``source`` is named in errors, and ``folder`` is where paths begin."""
+    for name in content:
+        if name not in KEYS:
+            raise unknown_option(source, name, KEYS)
     tables = {name: _table(content, name, source) for name in ("corpus", "model", "objective")}
     model, objective = dict(tables["model"]), dict(tables["objective"])
-    training = dict(content.get("training", {}))
+    training = dict(_table({"training": {}, **content}, "training", source))
     if not {"epochs", "steps", "teraflops"} & training.keys():
         training["epochs"] = DEFAULT_EPOCHS
     own = {name: value for name, value in content.items() if name not in (*tables, "training")}
