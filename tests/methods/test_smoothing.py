@@ -10,7 +10,7 @@ from scrutiny.core.registry import METHODS
 from scrutiny.data.synth import planted
 from scrutiny.methods.deepening import Thinned
 from scrutiny.methods.means import GeneMean, OverallMean
-from scrutiny.methods.smoothing import KnnSmoothing, PcaSmoothing
+from scrutiny.methods.smoothing import KnnSmoothing, PcaSmoothing, kept_apart
 from scrutiny.tasks.read_depth import ReadDepth
 
 CELLS = planted(300, 80, n_batches=1, label_effect=1.5, depth=100.0)
@@ -74,3 +74,10 @@ def test_nothing_given_is_changed(problem):
 def test_they_have_the_verb(name):
     assert isinstance(METHODS.get(name), type) and hasattr(METHODS.get(name), "deepen")
     assert name.startswith("sc") or isinstance(METHODS.get(name)(), Deepener)
+
+
+def test_cells_that_tell_the_trust_are_of_all_batches_where_ids_begin_with_the_batch():
+    ids = np.array([f"b{batch}_{i:04d}" for batch in range(3) for i in range(900)])
+    rows = kept_apart(ids)
+    assert len(rows) <= 256 and np.unique([cell[:2] for cell in ids[rows]], return_counts=True)[1].min() >= 80
+    assert kept_apart(ids[:12]).tolist() == [0, 5, 10]

@@ -51,7 +51,7 @@ class Smoother(ABC):
         train = self._train
         share = min(1.0, sum(float(chunk.values.sum()) for chunk in query.matrix.chunks()) / totals.sum())
         thinned = replace(train, matrix=CsrMatrix(thin(train.values, share, seed=self._seed, cell_ids=train.cell_ids)))
-        held = np.argsort(train.cell_ids, kind="stable")[::5][:CELLS_AT_A_TIME]
+        held = kept_apart(train.cell_ids)
         rest = np.setdiff1d(np.arange(train.n_cells), held)
         self.learn(self._pca.transform(thinned.take(rest)), train.take(rest))
         trust = self._trust(thinned.take(held), train.take(held))
@@ -68,6 +68,11 @@ class Smoother(ABC):
         smooth = self.predict(self._pca.transform(thinned))
         own, true = (log_values(cells, np.arange(cells.n_genes)).toarray() - smooth for cells in (thinned, full))
         return float((own * true).sum() / (own**2).sum())
+
+
+def kept_apart(cell_ids: NDArray[np.str_]) -> NDArray[np.intp]:
+    """Rows of the cells that are not learnt from: a fifth, at most `CELLS_AT_A_TIME`, and evenly by id, which often begins with a batch."""
+    return np.argsort(cell_ids, kind="stable")[:: max(5, -(-len(cell_ids) // CELLS_AT_A_TIME))]
 
 
 class PcaSmoothing(Smoother):
