@@ -129,6 +129,16 @@ def test_never_a_wrong_answer(corpus, model, seed):
     np.testing.assert_array_equal(found.seen | found.absent, tells, "with the shards at hand every cell that tells is judged")
 
 
+def test_files_that_share_no_gene_leave_no_panel_but_whole_cells_are_found(tmp_path):
+    for name, genes in (("a", np.arange(30)), ("b", np.arange(30, N_GENES))):
+        write(tmp_path / f"{name}.h5ad", poisson(20, 3, rate=9.0)[:, genes], genes)
+    corpus = build_corpus(config(tmp_path, "a.h5ad", "b.h5ad"), tmp_path / "out")
+    assert corpus.manifest["panel"] == {"sizes": [], "genes": []}
+    corpus.carry_to(tmp_path)
+    assert audit(read(tmp_path / "b.h5ad"), tmp_path).n_seen == 20
+    assert audit(cells(poisson(10, 9)), tmp_path).answer == "unknown"
+
+
 def test_a_folder_without_a_manifest_and_one_without_its_hashes(model, tmp_path):
     assert exposure_facts(cells(TRAINED), tmp_path) == {}
     with pytest.raises(InputError, match="holds no finished corpus"):

@@ -109,7 +109,7 @@ class _Panel(NamedTuple):
     def of(cls, manifest: Mapping[str, Any], folder: Path) -> _Panel:
         sizes = list(manifest["panel"]["sizes"])
         try:
-            genes = _rows_of(*np.array([(str(id), str(symbol)) for id, symbol in manifest["panel"]["genes"]]).reshape(-1, 2).T)
+            genes = _rows_of(*np.array([(id, symbol) for id, symbol in manifest["panel"]["genes"]], dtype=str).reshape(-1, 2).T)
             with np.load(folder / HASHES, allow_pickle=False) as file:
                 hashes = {name: file[name] for name in ("whole", "held_out", *(f"panel_{size}" for size in sizes))}
         except (OSError, ValueError, KeyError) as error:
