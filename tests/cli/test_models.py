@@ -19,7 +19,7 @@ from scrutiny.data import download as transfer
 from scrutiny.data.checkpoints import File, checkpoints, default_checkpoints
 from scrutiny.data.synth import planted
 from scrutiny.engine.embedding import Chosen
-from scrutiny.engine.study import Study
+from scrutiny.engine.study import MINIS, Study
 from scrutiny.methods.foundation.recognise import TELLING, family_of
 from scrutiny.nets.folder import CONVERTED
 
@@ -66,13 +66,25 @@ def test_every_published_checkpoint_is_listed_with_what_binds_it():
 
 def test_the_list_has_one_line_a_checkpoint_in_a_narrow_terminal():
     text = CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "80"}, catch_exceptions=False).output
-    assert len(text.splitlines()) < len(checkpoints()) + 12
+    assert len(text.splitlines()) < len(checkpoints()) + len(MINIS) + 13
     for name in checkpoints():
         assert [
             line
             for line in text.splitlines()
             if line.split()[:1] in ([name], [name + "*"]) and line.rstrip().endswith(("fetch", "by hand"))
         ]
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_the_small_models_of_the_package_are_listed_and_shown(name):
+    (line,) = (line for line in said("list").splitlines() if line.split()[:1] == [name])
+    assert line.split()[1:] == ["1.9", "M", *line.split()[3:5], "BSD-3-Clause", "yes", "packaged"]
+    assert 3 < float(line.split()[3]) < 6  # MB: 1.9 M numbers of 2 bytes
+    text = " ".join(said("show", name.upper()).split())
+    for part in (METHODS.get(name).card.citation.split(",")[0], "demonstration size", "pooling", f"--model {name}", "allowed"):
+        assert part in text, part
+    assert "pbmc3k seen manifest of its corpus" in text and "kang_ifnb not listed" in text
+    assert f"{name} comes with scrutiny" in said("fetch", name)
 
 
 def test_a_fetch_lists_all_files_before_it_fails(monkeypatch, tmp_path):

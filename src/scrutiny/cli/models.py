@@ -1,4 +1,4 @@
-"""Commands on the weights of published models: models list, show, fetch, check, convert, draft."""
+"""Commands on the weights of published models and of the small ones of the package: models list, show, fetch, check, convert, draft."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ models_app = typer.Typer(help="Weights of the published models: list, show, fetc
 HOW = """* what the name of the family alone means, e.g. `scrutiny models fetch scgpt`
 fetch: `scrutiny models fetch NAME`
 by hand: the same command says what to download from where, and where to put it
+packaged: comes with scrutiny, e.g. `scrutiny run FILE --model scrutiny/mini-rank`
 licence: of the weights, in short; `scrutiny models show NAME` has it in full"""
 
 Name = Annotated[str, typer.Argument(help="Name of a checkpoint, or of a family for its default; see `scrutiny models list`.")]
@@ -31,7 +32,7 @@ Target = Annotated[Path, typer.Argument(help="Folder to write; changed files are
 
 @models_app.command("list")
 def list_models() -> None:
-    """List the published checkpoints: size, licence of the weights, whether they are here, and how to get them.
+    """List published checkpoints and the small models of the package: size, licence of the weights, whether they are here, how to get them.
 
     `scrutiny models list`
     """
@@ -39,6 +40,7 @@ def list_models() -> None:
 
     from scrutiny.core.registry import METHODS
     from scrutiny.data.checkpoints import checkpoints, default_checkpoints, fetched_folder
+    from scrutiny.engine.study import MINIS
 
     numbers = ("parameters", "size")
     table = plain_table("Published models", "name", *numbers, "licence", "here", "get it", right=numbers)
@@ -48,6 +50,9 @@ def list_models() -> None:
         mark = "*" if name in default_checkpoints().values() else ""
         here, how = "yes" if fetched_folder(name) else "no", "by hand" if known.by_hand else "fetch"
         table.add_row(name + mark, known.parameters, megabytes(known.size), licence_code(cards[known.family]), here, how)
+    for name in MINIS:
+        card = METHODS.get(name).card.model
+        table.add_row(name, card.parameters, megabytes(_size_of_weights(name)), licence_code(card), "yes", "packaged")
     console = Console()
     console.print(table)
     console.print(HOW, markup=False, highlight=False)
@@ -57,14 +62,18 @@ def list_models() -> None:
 def show_model(name: Name) -> None:
     """Show the card of a model: what it is, what it was trained on, what its use is bound to, and which data sets it may have seen.
 
-    `scrutiny models show geneformer`, `scrutiny models show scgpt-blood`
+    `scrutiny models show geneformer`, `scrutiny models show scgpt-blood`, `scrutiny models show scrutiny/mini-rank`
     """
     from rich.console import Console
 
     from scrutiny.core.registry import METHODS
     from scrutiny.data.checkpoints import checkpoint, checkpoints, default_checkpoints
+    from scrutiny.engine.study import MINIS
 
     console = Console()
+    if name.lower() in MINIS:
+        _print_packaged(console, name.lower())
+        return
     known = checkpoint(name)
     method = METHODS.get(known.family)
     _print_card(console, method.card)
@@ -90,7 +99,11 @@ def fetch_model(
     from scrutiny.core.registry import METHODS
     from scrutiny.data.checkpoints import checkpoint, folder_of
     from scrutiny.data.fetching import fetch
+    from scrutiny.engine.study import MINIS
 
+    if name.lower() in MINIS:
+        print(f"{name.lower()} comes with scrutiny; nothing is to be fetched. Use it with `scrutiny run FILE --model {name.lower()}`")
+        return
     known = checkpoint(name)
     print(f"{known.name}: {known.about}; weights: {licence_of(METHODS.get(known.family).card.model)}")
     for file in known.files:
@@ -238,6 +251,42 @@ def _print_exposure(console: Console, family: str) -> None:
         console.print(table)
     else:
         console.print(f"Of no data set of the catalogue it is known whether {family} saw it in pretraining.\n", highlight=False)
+
+
+def _print_packaged(console: Console, name: str) -> None:
+    """A small model of the package: card, options, what it was trained on by its own manifest, and where it lies."""
+    from scrutiny.core.registry import METHODS
+    from scrutiny.data.corpus import read_manifest
+
+    method = METHODS.get(name)
+    _print_card(console, method.card)
+    _print_options(console, method)
+    folder = _packaged_folder(name)
+    manifest = read_manifest(folder)
+    table = plain_table("Known data sets in its pretraining", "data set", "answer", "who says so")
+    for file, counts in manifest["files"].items():
+        table.add_row(file, "seen", f"manifest of its corpus: {counts['kept']:,} of {counts['cells']:,} cells")
+    for file in manifest["held_out_files"]:
+        table.add_row(file, "not listed", "manifest of its corpus: held out")
+    console.print(table)
+    table = plain_table(name, "", "")
+    for row in (
+        ("here", f"{folder} (comes with the package)"),
+        ("use it", f"scrutiny run FILE --model {name}"),
+        ("your cells", f"scrutiny corpus audit {folder} FILE"),
+    ):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _packaged_folder(name: str) -> Path:
+    from scrutiny.core.registry import METHODS
+
+    return Path(METHODS.get(name)().folder.path)
+
+
+def _size_of_weights(name: str) -> int:
+    return sum(file.stat().st_size for file in _packaged_folder(name).glob("*.safetensors"))
 
 
 def _print_checkpoint(console: Console, known: Checkpoint) -> None:
