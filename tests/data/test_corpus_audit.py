@@ -3,6 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -187,3 +188,8 @@ def test_the_same_cells_of_two_published_subsets_have_the_same_barcodes(shared_d
     found = judge_cells(data, tmp_path / "out")
     assert shared.sum() == 80
     np.testing.assert_array_equal(found.seen, shared)
+
+
+@pytest.mark.parametrize("name", ["rank", "bins", "joint"])
+def test_the_manifests_of_the_models_in_the_package_are_read(name):
+    assert audit(cells(TRAINED), files("scrutiny") / "minis" / name).answer == "unknown"
