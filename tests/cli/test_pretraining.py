@@ -7,7 +7,9 @@ import sys
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from scrutiny.cli.app import app
 from scrutiny.data.synth import planted
 
 CONFIG = """
@@ -56,6 +58,16 @@ def test_a_config_becomes_a_model_with_its_curves(folder):
     assert (folder / "out/curves.svg").is_file() and len(pd.read_csv(folder / "out/log.csv")) == 2
     looked = scrutiny("models", "check", "out/model", "--family", "geneformer", cwd=folder)
     assert looked.returncode == 0 and "trained by scrutiny" in looked.stdout, looked.stdout + looked.stderr
+
+
+@pytest.mark.parametrize("step", ["corpus_of", "pretrain"])
+def test_whenever_it_is_stopped_it_says_how_to_go_on(folder, monkeypatch, step):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"scrutiny.methods.foundation.pretraining.{step}", stop)
+    done = CliRunner().invoke(app, ["pretrain", str(folder / "tiny.toml"), "-o", str(folder / "out")], env={"COLUMNS": "240"})
+    assert done.exit_code == 130 and "Stopped. The same command goes on with what is in" in done.output
 
 
 def test_a_wrong_config_ends_with_what_is_wrong(folder):

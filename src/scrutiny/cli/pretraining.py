@@ -49,13 +49,14 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
     read = replace(read, folder=data) if data is not None else read
     out = out if out is not None else config.with_suffix("")
     _say(f"The corpus of {read.name} is read, or built if it is not there yet.", console)
-    corpus = corpus_of(read, out)
-    _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {', '.join(corpus.manifest['files'])}", console)
     try:
+        corpus = corpus_of(read, out)
+        files = ", ".join(corpus.manifest["files"])
+        _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {files}", console)
         with _progress(console) as tell:
             folder = train(read, out, corpus=corpus, device=device, processes=processes, tell=tell)
     except KeyboardInterrupt:
-        _say(f"Stopped. The last snapshot is in {out}; the same command goes on from there.", console)
+        _say(f"Stopped. The same command goes on with what is in {out}: the corpus, and the last snapshot.", console)
         raise typer.Exit(130) from None
     _say(f"Curves: {write_curves(read_log(folder / 'log.csv'), out / 'curves.svg', title=read.name)}", console)
     _say(f"Model: {folder}; try it: scrutiny run CELLS --label COLUMN --model {read.family}={folder}", console)
