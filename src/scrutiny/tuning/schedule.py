@@ -89,4 +89,5 @@ def optimiser(modules: nn.Module, training: Training) -> AdamW:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return AdamW([group for group in groups if group["params"]], lr=training.learning_rate, betas=(0.9, 0.98), fused=False, foreach=False)
+    fused = trained[0].device.type in ("cpu", "cuda")
+    return AdamW([group for group in groups if group["params"]], lr=training.learning_rate, betas=(0.9, 0.98), fused=fused)

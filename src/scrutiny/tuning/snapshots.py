@@ -53,9 +53,9 @@ def restore_optimiser(modules: nn.Module, optimiser: Optimizer, tensors: Mapping
     """Give an optimiser back what it remembered of each weight."""
     for name, parameter in modules.named_parameters():
         prefix = f"optimiser/{name}/"
-        state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        state = {key.removeprefix(prefix): tensor.to(parameter.device) for key, tensor in tensors.items() if key.startswith(prefix)}
         if state:
-            optimiser.state[parameter] = {what: value if what == "step" else value.to(parameter.device) for what, value in state.items()}
+            optimiser.state[parameter] = state
 
 
 class Snapshots:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import torch.nn.functional as F
 
 from scrutiny.nets.tokens import Batch, Tokens
+from scrutiny.tuning.cross_entropy import cross_entropy
 from scrutiny.tuning.objective import Loss, Objective
 from scrutiny.tuning.subject import Cells, Subject
 
@@ -45,7 +45,7 @@ class MaskedClasses(Objective):
 
     def forward(self, subject: Subject, batch: Batch) -> Loss:
         found = batch.columns["to_find"]
-        logits = subject.class_logits(subject.hidden(subject.net, batch)[found]).float()  # (n, n_classes)
-        true = batch.columns["true"][found]
-        loss = mean(F.cross_entropy(logits, true, reduction="none"))
-        return Loss(loss, {"cross_entropy": loss.detach(), "accuracy": mean((logits.argmax(1) == true).float())})
+        logits = subject.class_logits(subject.hidden(subject.net, batch)[found])  # (n, n_classes)
+        named = cross_entropy(logits, batch.columns["true"][found])
+        loss = mean(named.losses)
+        return Loss(loss, {"cross_entropy": loss.detach(), "accuracy": mean(named.right.float())})

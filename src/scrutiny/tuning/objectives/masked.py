@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from scrutiny.core.errors import InputError
 from scrutiny.nets.tokens import Batch, Tokens
+from scrutiny.tuning.cross_entropy import cross_entropy
 from scrutiny.tuning.objective import Loss, Objective
 from scrutiny.tuning.subject import Cells, Subject
 
@@ -57,10 +57,9 @@ class MaskedRank(Objective):
     def forward(self, subject: Subject, batch: Batch) -> Loss:
         found = batch.columns["to_find"]
         hidden = subject.hidden(subject.net, batch)[found]
-        logits = subject.logits(hidden).float()  # (n, V), of the places to be found only
-        true = batch.columns["true"][found]
-        loss = mean(F.cross_entropy(logits, true, reduction="none"))
-        parts = {"cross_entropy": loss.detach(), "accuracy": mean((logits.argmax(1) == true).float())}
+        named = cross_entropy(subject.logits(hidden), batch.columns["true"][found])  # of the places to be found only
+        loss = mean(named.losses)
+        parts = {"cross_entropy": loss.detach(), "accuracy": mean(named.right.float())}
         if "true_values" in batch.columns:
             of_values = mean((subject.value(hidden).float() - batch.columns["true_values"][found]) ** 2)
             parts["values"] = of_values.detach()
