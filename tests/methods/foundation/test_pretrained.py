@@ -216,7 +216,7 @@ def test_a_corpus_file_that_is_not_there_is_named_before_anything_runs(home, tmp
 
 
 def test_the_estimate_of_a_training_counts_its_operations(monkeypatch):
-    monkeypatch.setattr(training_time, "_speed", lambda *size: 2e9)
+    monkeypatch.setattr(training_time, "_speed", lambda *size: 1e9 / training_time.REACHED)
     start = training_time.SECONDS_TO_START
 
     def seconds(**training):
