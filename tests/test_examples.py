@@ -52,12 +52,12 @@ def test_nets_that_examples_have_in_common_are_trained_once():
     for study, net, same in (
         ("pretrained_against_random", "masked rank", "masked rank"),
         ("pretrained_against_random", "masked bins", "masked bins"),
-        ("pretrained_against_random", "joint embedding, bins", "joint embedding, bins"),
+        ("pretrained_against_random", "joint embedding on bins", "joint embedding on bins"),
         ("tokeniser_ablations", "masked rank", "masked rank"),
         ("tokeniser_ablations", "masked bins", "masked bins"),
-        ("corpus_size_and_diversity", "blood, cell lines, pancreas", "masked rank"),
+        ("corpus_size_and_diversity", "blood with cell lines and pancreas", "masked rank"),
         ("input_length", "256 genes", "masked rank"),
-        ("model_size", "width 64, 2 layers", "masked rank"),
+        ("model_size", "64 wide", "masked rank"),
     ):
         assert CONFIGS[study][net] == shared[same], (study, net)
 

@@ -120,7 +120,7 @@ def gather(stores: Sequence[Store]) -> Gathered:
     facts = {name: dataset_facts(name, found[name].record, cells.get(name)) for name in sorted(found)}
     by_name = {name: held.store for name, held in found.items()}
     studies = [store.study() for store in stores]
-    notes = dict.fromkeys(without_traces(str(text).strip()) for study in studies for text in study.get("notes", {}).values())
+    notes = dict.fromkeys(without_traces(" ".join(str(text).split())) for study in studies for text in study.get("notes", {}).values())
     return Gathered(tuple(ordered), _cleaned(tidy(ordered)), by_name, cells, facts, cards(studies), tuple(notes))
 
 
