@@ -48,7 +48,7 @@ def build(config: Config, out: Out, data: Data = None) -> None:
 
     console = Console()
     wanted = read_corpus_config(config, data)
-    with _progress(console) as tell:
+    with building_bar(console) as tell:
         corpus = build_corpus(wanted, out, tell=tell)
     _show(corpus, console)
 
@@ -108,7 +108,7 @@ def _show_counts(title: str, what: str, counted: Mapping[str, Mapping[str, Any]]
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+def building_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     """A bar for each step, with the time left; where nobody watches, a line now and then."""
     if not console.is_terminal:
         yield _Lines(console)

@@ -35,6 +35,7 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
     """
     from rich.console import Console
 
+    from scrutiny.cli.corpus import building_bar
     from scrutiny.core.registry import require
 
     require(("torch", "safetensors"), "models", needed_by="pretraining")
@@ -50,7 +51,8 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
     out = out if out is not None else config.with_suffix("")
     _say(f"The corpus of {read.name} is read, or built if it is not there yet.", console)
     try:
-        corpus = corpus_of(read, out)
+        with building_bar(console) as building:
+            corpus = corpus_of(read, out, building)
         files = ", ".join(corpus.manifest["files"])
         _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {files}", console)
         with _progress(console) as tell:

@@ -35,10 +35,10 @@ from scrutiny.tuning.distributed import World, joined, launch
 from scrutiny.tuning.feed import Feed
 from scrutiny.tuning.loop import Report, State, Trainer
 from scrutiny.tuning.objective import Objective, start
-from scrutiny.tuning.objectives.table import objective
+from scrutiny.tuning.objectives.table import known_objective, objective
 from scrutiny.tuning.subject import Cells, Subject
 
-from .drafts import draft, save
+from .drafts import LAYOUTS, draft, save
 from .model import Published
 from .subjects import cells_of, in_training, subject_of
 
@@ -53,8 +53,25 @@ def ignore(report: Report) -> None:
     """Take no notice of how far a training is."""
 
 
+def check(config: Pretraining) -> None:
+    """Raise InputError for what can be told to be wrong without a cell."""
+    if config.family not in LAYOUTS:
+        raise InputError(f"{config.name}: no family '{config.family}' can be trained; there are {', '.join(LAYOUTS)}")
+    LAYOUTS[config.family].complete(config.family, config.sizes)
+    known_objective(config.objective)
+    if config.weights not in DTYPES:
+        raise InputError(f"weights is '{config.weights}'; expected one of {', '.join(DTYPES)}")
+
+
 def corpus_of(config: Pretraining, out: Path, tell: Callable[..., None] = lambda *_: None) -> Corpus:
-    """The corpus that a config names, or the one that it declares, built in ``out`` unless it is there already."""
+    """The corpus that a config names, or the one that it declares, built in ``out`` unless it is there already.
+
+    Raises
+    ------
+    InputError
+        If there is no such family, size or objective, before anything is read; or as `build_corpus`.
+    """
+    check(config)
     table = dict(config.corpus)
     if (folder := table.pop("folder", None)) is not None:
         if table:
@@ -123,8 +140,7 @@ class Work:
     """One pretraining: what it is made of, each part made when it is needed."""
 
     def __init__(self, config: Pretraining, out: Path, corpus: Corpus, world: World) -> None:
-        if config.weights not in DTYPES:
-            raise InputError(f"weights is '{config.weights}'; expected one of {', '.join(DTYPES)}")
+        check(config)
         self.config, self.out, self.corpus, self.world = config, out, corpus, world
         self.model_folder = out / "model"
 

@@ -33,6 +33,14 @@ def supported(subject: Subject) -> list[str]:
     return [name for name in OBJECTIVES if not _class(name).lacks(subject)]
 
 
+def known_objective(name: str) -> None:
+    """Raise InputError, with near matches, if there is no objective of that name."""
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(name, OBJECTIVES)
+        hint = f"did you mean {near}?" if near else f"there are {sorted(OBJECTIVES)}"
+        raise InputError(f"there is no objective '{name}'; {hint}")
+
+
 def objective(name: str, subject: Subject, options: Mapping[str, Any], folder: Path = Path()) -> Objective:
     """A new objective for a net; paths among its options begin at ``folder``.
 
@@ -41,10 +49,7 @@ def objective(name: str, subject: Subject, options: Mapping[str, Any], folder: P
     InputError
         If there is none of that name or option (near matches are named), or the net has not what it needs.
     """
-    if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES)
-        hint = f"did you mean {near}?" if near else f"there are {sorted(OBJECTIVES)}"
-        raise InputError(f"there is no objective '{name}'; {hint}")
+    known_objective(name)
     if lacking := _class(name).lacks(subject):
         can = f"{subject.family} can be trained with {', '.join(supported(subject)) or 'none'}"
         raise InputError(f"the objective '{name}' needs {' and '.join(lacking)} of a net, which {subject.family} has not; {can}")
