@@ -35,7 +35,8 @@ class JointEmbedding(Objective):
     share
         Of the genes of a cell that the net is not shown.
     momentum
-        How much of itself the slow copy keeps in a step at first; it rises to 1 along a cosine.
+        How much of itself the slow copy keeps in a step at first; it rises to 1 along a cosine. The vectors of cells use more dimensions
+        with a higher one.
     """
 
     name: ClassVar[str] = "joint_embedding"
