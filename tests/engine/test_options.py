@@ -10,11 +10,11 @@ import toys
 from scrutiny.core.builtins import METHODS as METHODS_HERE
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.errors import InputError
+from scrutiny.core.options import parameters_of
 from scrutiny.core.registry import METHODS, register_method
 from scrutiny.data.read import from_anndata
 from scrutiny.engine.embedding import Chosen
 from scrutiny.engine.once import embed
-from scrutiny.core.options import parameters_of
 
 if TYPE_CHECKING:
     from nowhere import Nothing
