@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from scrutiny.core.cards import MethodCard
+from scrutiny.core.errors import InputError
 from scrutiny.core.outputs import CellEmbedding, Reconstruction
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import register_method
@@ -15,7 +16,7 @@ from scrutiny.engine.embedding import Chosen, Question, request
 from scrutiny.engine.execute import perform
 from scrutiny.engine.plan import Grid, Scored, make_plan
 from scrutiny.engine.store import Store
-from scrutiny.engine.study import Workers
+from scrutiny.engine.study import Workers, usual_methods
 from scrutiny.methods.means import GeneMean
 
 TASKS = ("reconstruction", "reconstruction_masked_15", "reconstruction_masked_50")
@@ -192,6 +193,23 @@ def test_methods_without_the_verb_are_not_applicable(do):
         "the task reconstruction asks for 'reconstruct', which hvg has not",
         "the task reconstruction asks for 'fit_reconstruct', which harmony has not",
     ]
+
+
+def test_controls_of_other_tasks_are_left_out(do):
+    plan = do([("control/shuffle", {}), ("control/overall_mean", {})], ("cell_types", "reconstruction"))
+    assert [(run.spec.method, run.spec.task) for run in plan.runs] == [
+        ("control/shuffle", "cell_types"),
+        ("control/overall_mean", "reconstruction"),
+    ]
+
+
+def test_the_usual_methods_are_those_that_have_the_verbs():
+    expression = ("pca", "gene_mean", "control/overall_mean", "control/another_cell")
+    assert usual_methods(("reconstruction", "reconstruction_masked_15")) == expression
+    assert "harmony" in usual_methods() and not {"gene_mean", "control/another_cell"} & set(usual_methods())
+    assert set(usual_methods(("cell_types", "reconstruction"))) == {*usual_methods(), *expression}
+    with pytest.raises(InputError, match="did you mean"):
+        usual_methods(("reconstrution",))
 
 
 def test_the_seed_is_in_the_key_where_it_draws_what_is_hidden(cells):

@@ -220,6 +220,13 @@ def test_scr011_tiny_labels():
     assert found.code == "SCR011" and "HSC (3)" in found.evidence
 
 
+def test_labels_that_only_deal_cells_evenly_are_no_finding():
+    """SCR006 and SCR011 are about scores against labels; where expression is predicted there are none."""
+    facts = DatasetFacts(**{**vars(CLEAN), "label_origin": "clustered", "label_counts": {"cell_type": {"HSC": 3}}})
+    assert {"SCR006", "SCR011"} <= set(codes(tidy(Made(CHEAP)), facts))
+    assert not {"SCR006", "SCR011", "SCR013"} & set(codes(tidy(Made(CHEAP, task="reconstruction")), facts))
+
+
 def test_scr012_planted():
     (found,) = findings(tidy(Made(CHEAP)), DatasetFacts(**{**vars(CLEAN), "planted": "half of the cells thinned"}))
     assert found.code == "SCR012"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.outputs import CellEmbedding, Reconstruction
 from scrutiny.engine.store import Store
 from scrutiny.report import scatter
 from scrutiny.report.scatter import MOST_LEVELS, OTHER, colours, coordinates, layout, maps, packed, packed_maps, thinned
@@ -66,6 +66,13 @@ def test_an_output_that_lacks_cells_is_not_drawn(tmp_path, cells):
     store = Store(tmp_path)
     store.put_output("part", CellEmbedding(np.ones((5, 3), np.float32), cells.index[:5].to_numpy(str)), {})
     assert coordinates(store, "part", cells.index.to_numpy(str)) is None
+
+
+def test_predictions_of_expression_are_not_drawn(tmp_path, cells):
+    ids, entries = cells.index.to_numpy(str), np.arange(len(cells))
+    numbers = {"predicted": np.float32(entries), "true": np.float32(entries), "hidden": entries < 0, "quantity": "bin"}
+    Store(tmp_path).put_output("key", Reconstruction(ids, np.array(["g"]), entries, 0 * entries, **numbers), {})
+    assert coordinates(Store(tmp_path), "key", ids) is None
 
 
 def test_what_is_packed_holds_no_cell_id(tmp_path, cells, monkeypatch):

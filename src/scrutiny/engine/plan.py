@@ -17,7 +17,7 @@ from scrutiny.core.keys import digest_of_json
 from scrutiny.core.registry import METRICS, TASKS
 from scrutiny.core.scores import Run, RunSpec, Status
 
-from .applies import obstacle
+from .applies import has_verb, obstacle
 from .embedding import TRUTH, Chosen, recorded_options
 from .facts import label_column, method_facts, task_facts
 from .jobs import Job
@@ -183,6 +183,8 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
         facts, columns = task_facts(task, data), cache(data.column_key)
         for chosen, method in methods:
             card: MethodCard = method.card
+            if card.kind == "control" and not has_verb(method, task.asks):
+                continue  # a control of other tasks; nobody misses its score
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
             knows_better = found is None and hasattr(method, "seconds_per_1000_cells")

@@ -20,7 +20,7 @@ from scrutiny.engine.applies import obstacle
 from scrutiny.methods.foundation.cellplm import CellPlm
 from scrutiny.nets.cellplm import CELLPLM_NAMES, CellPlmConfig, CellPlmNet, flow_attention
 from scrutiny.nets.tokens import Tokens, batch_of
-from scrutiny.testing import check_embedder, check_net
+from scrutiny.testing import check_embedder, check_net, check_reconstructor
 
 SEED, TOLERANCE = 91, 1e-4
 """As the README of the fixture says: relative to activations of order 7."""
@@ -114,6 +114,7 @@ def test_it_keeps_the_contract_of_embedders(folder, data):
     cells = replace(data, obs=data.obs.assign(**columns), roles={"label": "l", "batch": "b"})
     check_embedder(lambda: CellPlm(str(folder)), data=cells)
     check_embedder(lambda: CellPlm(str(folder), noise=False), data=cells)
+    check_reconstructor(lambda: CellPlm(str(folder), noise=False), data=cells)
 
 
 def test_draws_belong_to_the_cell(folder, data):

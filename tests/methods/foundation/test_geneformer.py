@@ -15,7 +15,7 @@ from scrutiny.data.read import read  # noqa: E402
 from scrutiny.methods.foundation.draws import hidden  # noqa: E402
 from scrutiny.methods.foundation.geneformer import Geneformer, UntrainedGeneformer  # noqa: E402
 from scrutiny.nets.tokens import batch_of, padded  # noqa: E402
-from scrutiny.testing import check_embedder  # noqa: E402
+from scrutiny.testing import check_embedder, check_reconstructor  # noqa: E402
 
 VERSIONS = ("v1", "v2")
 OFFICIAL = {"v1": ("gc30M", "V1-10M"), "v2": ("gc104M", "V2-104M")}
@@ -173,6 +173,7 @@ def test_genes_have_the_vectors_of_the_token_table(fixture):
 def test_the_contract(fixture):
     shortest = np.argsort(next(fixture.model.token_chunks(fixture.data)).lengths)[:10]
     check_embedder(fixture.made, data=labelled(fixture.data, shortest))
+    check_reconstructor(fixture.made, data=labelled(fixture.data, shortest[:6]))
 
 
 def test_the_untrained_twin_is_another_and_seeded(fixture):

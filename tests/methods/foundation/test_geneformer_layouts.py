@@ -14,7 +14,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from scrutiny.core.errors import InputError, NotApplicable  # noqa: E402
 from scrutiny.methods.foundation.geneformer import Geneformer, UntrainedGeneformer  # noqa: E402
-from scrutiny.testing import check_embedder, check_net  # noqa: E402
+from scrutiny.testing import check_embedder, check_net, check_reconstructor  # noqa: E402
 
 
 def old_v1(root):
@@ -112,6 +112,7 @@ def test_the_net_keeps_its_contract_in_every_version(tmp_path, layout):
 
 def test_the_contract_of_the_untrained_twin(v2):
     check_embedder(lambda: UntrainedGeneformer(str(v2), device="cpu"), data=labelled(some_cells(12), range(12)))
+    check_reconstructor(lambda: UntrainedGeneformer(str(v2), device="cpu"), data=labelled(some_cells(12), range(12)))
 
 
 def test_dictionaries_of_another_version_are_refused(tmp_path):

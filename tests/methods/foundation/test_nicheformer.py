@@ -18,7 +18,7 @@ from scrutiny.methods.foundation.draws import hidden  # noqa: E402
 from scrutiny.methods.foundation.nicheformer import Nicheformer, UntrainedNicheformer, gene_order  # noqa: E402
 from scrutiny.nets.nicheformer import FIRST_GENE, MASK, PAD, NicheformerNet  # noqa: E402
 from scrutiny.nets.tokens import Tokens, batch_of, padded  # noqa: E402
-from scrutiny.testing import check_embedder, check_net  # noqa: E402
+from scrutiny.testing import check_embedder, check_net, check_reconstructor  # noqa: E402
 
 TOLERANCE = 1e-5
 """As the README of the fixture suggests; log-probabilities, which are sums over the vocabulary, twice as much."""
@@ -119,6 +119,10 @@ def test_masked_genes(model, expected):
 
 def test_the_contract_of_an_embedder(folder, data):
     check_embedder(lambda: made(folder), data=labelled(data, np.r_[0:6, 17:20]))
+
+
+def test_the_contract_of_a_method_that_predicts_expression(folder, data):
+    check_reconstructor(lambda: made(folder), data=labelled(data, np.r_[0:6]))
 
 
 def test_reconstruction_is_the_head_at_the_places_of_the_genes(model, data, expected):

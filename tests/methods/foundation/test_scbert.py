@@ -17,7 +17,7 @@ from scrutiny.methods.foundation.scbert import ScBert, UntrainedScBert, gene_nam
 from scrutiny.nets.scbert import HEAD_NAMES, SCBERT_NAMES, CellTypeHead, ScBertConfig, ScBertNet
 from scrutiny.nets.tokens import Tokens, batch_of
 from scrutiny.nets.weights import build, load, read_tensors
-from scrutiny.testing import check_embedder, check_net
+from scrutiny.testing import check_embedder, check_net, check_reconstructor
 
 TOLERANCE = 5e-5
 """That of the README of the reference run."""
@@ -175,6 +175,7 @@ def other(tmp_path, genes) -> Path:
 
 def test_contract(other, small):
     check_embedder(lambda: ScBert(str(other), device="cpu"), data=small)
+    check_reconstructor(lambda: ScBert(str(other), device="cpu"), data=small)
 
 
 def test_contract_of_the_untrained_twin(other, small):

@@ -17,7 +17,7 @@ from scrutiny.methods.foundation import scfoundation
 from scrutiny.methods.foundation.scfoundation import ScFoundation, UntrainedScFoundation
 from scrutiny.nets.scfoundation import SCFOUNDATION_NAMES, ScFoundationConfig, ScFoundationNet
 from scrutiny.nets.tokens import Tokens, batch_of, padded
-from scrutiny.testing import check_embedder, check_net
+from scrutiny.testing import check_embedder, check_net, check_reconstructor
 
 CELL, DECODER = 1e-5, 1e-4
 """Tolerances of the README of the reference run."""
@@ -207,6 +207,7 @@ def other(tmp_path, small) -> Path:
 
 def test_contract(other, small):
     check_embedder(lambda: ScFoundation(str(other), device="cpu"), data=small)
+    check_reconstructor(lambda: ScFoundation(str(other), device="cpu"), data=small)
 
 
 def test_contract_of_the_untrained_twin(other, small):

@@ -21,7 +21,7 @@ from scrutiny.methods.foundation.scgpt import Scgpt, UntrainedScgpt, fine_tuning
 from scrutiny.methods.foundation.scgpt_draws import OfficialStream
 from scrutiny.nets.scgpt import ScgptConfig
 from scrutiny.nets.tokens import Tokens, batch_of, padded
-from scrutiny.testing import check_embedder
+from scrutiny.testing import check_embedder, check_reconstructor
 
 SEED = 101
 ALL = 1_000_000
@@ -316,6 +316,7 @@ def test_keeps_the_contract_of_embedders(folder, cells):
     data = replace(cells, obs=cells.obs.assign(l=label, b=label[::-1]), roles={"label": "l", "batch": "b"})
     check_embedder(lambda: Scgpt(str(folder), max_length=300, device="cpu"), data=data)
     check_embedder(lambda: UntrainedScgpt(str(folder), max_length=100, device="cpu"), data=data)
+    check_reconstructor(lambda: Scgpt(str(folder), max_length=300, device="cpu"), data=data.take(np.arange(6)))
 
 
 def test_seeds_draw_other_tokens_for_the_same_weights(tmp_path, counts):

@@ -17,7 +17,7 @@ from scrutiny.data.read import read
 from scrutiny.methods.foundation.scimilarity import Scimilarity, UntrainedScimilarity
 from scrutiny.nets.scimilarity import SCIMILARITY_NAMES, ScimilarityConfig, ScimilarityNet
 from scrutiny.nets.tokens import Tokens, batch_of
-from scrutiny.testing import check_embedder, check_net
+from scrutiny.testing import check_embedder, check_net, check_reconstructor
 
 SYMBOLS = np.array([f"GENE{i}" for i in range(600)])
 TOLERANCE = 1e-5
@@ -73,6 +73,7 @@ def test_it_keeps_the_contract_of_embedders(folder, data):
     columns = {"l": np.arange(data.n_cells) % 3, "b": np.arange(data.n_cells) % 2}
     cells = replace(data, obs=data.obs.assign(**columns), roles={"label": "l", "batch": "b"})
     check_embedder(lambda: Scimilarity(str(folder)), data=cells)
+    check_reconstructor(lambda: Scimilarity(str(folder)), data=cells.take(np.arange(6)))
 
 
 def test_the_untrained_twin_follows_its_seed(folder, data):

@@ -21,7 +21,7 @@ from scrutiny.methods.foundation.uce import Uce
 from scrutiny.methods.foundation.uce_sentences import chances, official_chances
 from scrutiny.nets.tokens import Tokens, batch_of, padded
 from scrutiny.nets.uce import TABLE, UCE_NAMES, UceConfig, UceNet
-from scrutiny.testing import check_embedder, check_net
+from scrutiny.testing import check_embedder, check_net, check_reconstructor
 
 SEED, TOLERANCE = 51, 1e-5
 """As the README of the fixture says."""
@@ -160,6 +160,7 @@ def test_it_keeps_the_contract_of_embedders(folder, data):
     few = data.take(np.arange(9))
     cells = replace(few, obs=few.obs.assign(l=np.arange(9) % 3, b=np.arange(9) % 2), roles={"label": "l", "batch": "b"})
     check_embedder(lambda: Uce(str(folder)), data=cells)
+    check_reconstructor(lambda: Uce(str(folder)), data=cells.take(np.arange(6)))
 
 
 def test_the_untrained_twin_follows_its_seed_and_keeps_the_proteins(folder, data):
