@@ -1,4 +1,4 @@
-"""Posing reconstruction: who is fitted on, who is asked, what is hidden; and the contract of tasks."""
+"""Posing reconstruction: who is fitted on, who is asked, what is hidden."""
 
 from dataclasses import replace
 
@@ -9,18 +9,12 @@ from scrutiny.core.errors import NotApplicable
 from scrutiny.data.synth import planted
 from scrutiny.tasks import reconstruction
 from scrutiny.tasks.reconstruction import Masked15, Masked50, Reconstruction
-from scrutiny.testing import check_task
 
 CELLS = planted(200, 40, n_labels=4)
 
 
 def posed(data=CELLS, task=Reconstruction):
     return task().pose(data, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("task", [Reconstruction, Masked15, Masked50])
-def test_the_contract_of_tasks(task):
-    check_task(task)
 
 
 def test_thirty_percent_of_each_label_are_asked_and_nobody_is_fitted_on_them():
