@@ -32,7 +32,7 @@ def test_steps_are_those_of_a_loop_written_out(tmp_path):
     trainer.run()
     expected = weights(plain)
     for name, tensor in weights(trainer).items():
-        torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-5)  # a thousandth of a step of Adam, 1e-2
 
 
 def test_the_log_has_a_row_for_each_validation_and_pandas_reads_it(tmp_path):

@@ -97,7 +97,7 @@ def put_where_files_may_not_grow(folder, told):
 
 def test_a_full_disk_costs_nothing_finished_and_is_told(snapshots):
     here, there = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=put_where_files_may_not_grow, args=(snapshots.folder, there))
+    process = multiprocessing.get_context("spawn").Process(target=put_where_files_may_not_grow, args=(snapshots.folder, there))
     process.start()
     process.join()
     assert here.poll(), "the process died without a word"

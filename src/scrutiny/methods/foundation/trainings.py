@@ -28,8 +28,8 @@ from scrutiny.data.corpus_sources import sha256_of
 from scrutiny.tuning.config import Pretraining
 from scrutiny.tuning.loop import Report
 
-from .drafts import draft
-from .pretraining import check, pretrain
+from .drafts import LAYOUTS, draft
+from .pretraining import pretrain
 
 VERSION = "1"
 """Rises when the same config gives other weights."""
@@ -52,7 +52,8 @@ class Trainings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check(self.config)
+        if self.config.family not in LAYOUTS:
+            raise InputError(f"{self.config.name}: no family '{self.config.family}' can be trained; there are {', '.join(LAYOUTS)}")
 
     # Keys: of content alone, and known before anything is built or trained ---------------------------------------------------------
 
