@@ -9,7 +9,7 @@ THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 .PHONY: help demo test test-slow lint docs benchmark clean
 
 help:
-	@echo "make demo       score real cells that come with scanpy and write an HTML report (under 2 minutes)"
+	@echo "make demo       score real cells that come with scanpy and write an HTML report (under 3 minutes)"
 	@echo "make test       lint, types and the fast tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make docs       write the generated pages of docs/ again"
