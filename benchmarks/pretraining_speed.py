@@ -5,13 +5,14 @@
 
 The same cells in the same steps from the same weights, one process, the sides by turns: ours as `scrutiny pretrain` runs it, in float32
 and in bfloat16, and the loop as it is usually written: ``BertForMaskedLM`` of transformers in float32, cells padded to the longest of the
-batch with a mask, logits at every place, AdamW, tokens made between the steps. Both are given our tokeniser and start with the same loss,
-which is checked. Sums over the steps go to results/pretraining_speed.jsonl, in seconds of the clock and of the processor: the latter tell
-the ratio on a machine that is busy with other things. Reading the shards is in ours only.
+batch with a mask, logits at every place, AdamW, tokens made between the steps; once with all cells of a step in one batch, once with as
+many batches as ours. All are given our tokeniser and start with the same loss, which is checked. Sums over the steps go to
+results/pretraining_speed.jsonl, in seconds of the clock and of the processor: the latter tell the ratio on a machine that is busy with
+other things. Reading shards is in ours only. How many cells a second are prepared in the background stands beside.
 
     python benchmarks/pretraining_speed.py pbmc3k.h5ad --memory
 
-Peak memory of a short training over the cells once and eight times, in processes of their own.
+Peak memory of two short trainings that show as many cells, of a corpus and of one that is eight times as large.
 """
 
 import argparse
@@ -39,14 +40,15 @@ from scrutiny.data.corpus_config import CorpusConfig
 from scrutiny.methods.foundation.pretraining import Work
 from scrutiny.nets.bert import BERT_NAMES
 from scrutiny.nets.export import official
-from scrutiny.nets.tokens import padded
+from scrutiny.nets.tokens import joined, padded
 from scrutiny.tuning.config import pretraining_of
 from scrutiny.tuning.distributed import World
 from scrutiny.tuning.feed import Place
 
 RESULTS = Path(__file__).parent / "results" / "pretraining_speed.jsonl"
 SIZES = {"width": 128, "layers": 4, "heads": 4, "feed_forward": 512}
-TOKENS_PER_BATCH = 16_384
+TOKENS_PER_BATCH, ACCUMULATE = 4_096, 4
+"""As a processor likes best: what a layer makes of a batch stays near it."""
 SHARD_CELLS = 512
 TIMES = 8
 """How many times as large the larger corpus is."""
@@ -70,32 +72,32 @@ class Ours:
     """The loop of `scrutiny pretrain`, a step at a time."""
 
     def __init__(self, corpus, folder, sizes, precision):
-        self.work = work_of(corpus, folder, sizes, precision=precision, steps=1_000_000, tokens_per_batch=TOKENS_PER_BATCH)
+        batches = {"tokens_per_batch": TOKENS_PER_BATCH, "accumulate": ACCUMULATE}
+        self.work = work_of(corpus, folder, sizes, precision=precision, steps=1_000_000, **batches)
         self.trainer = self.work.trainer(lambda report: None)
-        self.drawn = {}
+        self.drawn, self.n_prepared, self.preparing = {}, 0, 0.0
         self.steps = replace(self.trainer.feed, prepare=self.prepare).steps(Place())
-        self.waited = 0.0
 
     def prepare(self, cells, rng):
         """As the feed does, remembering what it was of."""
-        state = rng.bit_generator.state
+        state, began = rng.bit_generator.state, time.thread_time()
         tokens = self.work.draw(cells, rng)
+        self.preparing += time.thread_time() - began
+        self.n_prepared += cells.n_cells
         self.drawn[id(tokens)] = cells, state
         return tokens
 
     def step(self):
-        began = time.perf_counter()
         step = next(self.steps)
-        self.waited += time.perf_counter() - began
-        self.last = self.drawn[id(step.batches[0])]
+        self.last = [self.drawn.pop(id(tokens)) for tokens in step.batches]
         return self.trainer._step(step)
 
 
 class Plain:
     """The loop as it is usually written, around the net of transformers; it is fed what the other side was fed last."""
 
-    def __init__(self, corpus, folder, sizes, other):
-        self.work, self.other = work_of(corpus, folder, sizes, steps=1), other
+    def __init__(self, corpus, folder, sizes, other, *, accumulate):
+        self.work, self.other, self.accumulate = work_of(corpus, folder, sizes, steps=1), other, accumulate
         config = self.work.model.files.config
         same = {name: getattr(config, name) for name in config.__dataclass_fields__ if name != "position_embedding_type"}
         self.net = BertForMaskedLM(BertConfig(**same, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)).train()
@@ -105,17 +107,23 @@ class Plain:
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
 
     def step(self):
-        cells, state = self.other.last
+        batches = [self.draw(*drawn) for drawn in self.other.last]
+        losses = [self.backward(tokens, len(batches)) for tokens in batches] if self.accumulate else [self.backward(joined(batches), 1)]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return float(np.mean(losses))
+
+    def draw(self, cells, state):
         rng = np.random.default_rng()
         rng.bit_generator.state = state
-        tokens = self.work.draw(cells, rng)
+        return self.work.draw(cells, rng)
+
+    def backward(self, tokens, n_batches):
         ids, true, hidden = (torch.from_numpy(padded(tokens, column)) for column in ("ids", "true", "to_find"))
         is_real = torch.arange(ids.shape[1]) < torch.from_numpy(tokens.lengths)[:, None]
         loss = self.net(ids, attention_mask=is_real.long(), labels=torch.where(hidden, true, -100)).loss
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimiser.step()
+        (loss / n_batches).backward()
         return float(loss.detach())
 
 
@@ -124,11 +132,13 @@ def measure(corpus, context, n_threads, n_steps):
     sizes = {**SIZES, "context": context}
     with tempfile.TemporaryDirectory() as folder:
         ours = {precision: Ours(corpus, f"{folder}/{precision}", sizes, precision) for precision in ("float32", "bfloat16")}
-        sides = {**ours, "plain": Plain(corpus, f"{folder}/plain", sizes, ours["float32"])}
+        plain = {"plain": False, "plain_accumulating": True}
+        sides = {**ours, **{name: Plain(corpus, f"{folder}/{name}", sizes, ours["float32"], accumulate=how) for name, how in plain.items()}}
         first = {name: side.step() for name, side in sides.items()}  # warms up, and counts operations
-        if not np.allclose(first["plain"], [first["float32"], first["bfloat16"]], rtol=0.01):
+        if not np.allclose(list(first.values()), first["float32"], rtol=0.01):
             raise RuntimeError(f"the sides are not the same net: {first}")
-        before = {name: (side.trainer.state.cells, side.trainer.state.tokens, side.waited) for name, side in ours.items()}
+        state = ours["float32"].trainer.state
+        n_cells, n_tokens = state.cells, state.tokens
         clock, processor = ({name: [] for name in sides} for _ in range(2))
         for _ in range(n_steps):
             for name, side in sides.items():
@@ -136,8 +146,7 @@ def measure(corpus, context, n_threads, n_steps):
                 side.step()
                 clock[name].append(time.perf_counter() - began)
                 processor[name].append(time.process_time() - began_cpu)
-        state = ours["float32"].trainer.state
-        n_cells, n_tokens = state.cells - before["float32"][0], state.tokens - before["float32"][1]
+        n_cells, n_tokens = state.cells - n_cells, state.tokens - n_tokens
         return {
             "context": context,
             "threads": n_threads,
@@ -146,20 +155,20 @@ def measure(corpus, context, n_threads, n_steps):
             "tokens_per_cell": n_tokens / n_cells,
             "cells_per_second": {name: n_cells / sum(seconds) for name, seconds in clock.items()},
             "cells_per_processor_second": {name: n_cells / sum(seconds) for name, seconds in processor.items()},
-            "times_plain": {name: sum(clock["plain"]) / sum(clock[name]) for name in ours},
-            "times_plain_by_processor": {name: sum(processor["plain"]) / sum(processor[name]) for name in ours},
-            "share_waited": {name: (side.waited - before[name][2]) / sum(clock[name]) for name, side in ours.items()},
+            **{f"times_{of}": {name: sum(clock[of]) / sum(clock[name]) for name in ours} for of in plain},
+            **{f"times_{of}_by_processor": {name: sum(processor[of]) / sum(processor[name]) for name in ours} for of in plain},
+            "prepared_cells_per_processor_second": {name: side.n_prepared / side.preparing for name, side in ours.items()},
             "gflop_per_cell": state.flops_per_token * n_tokens / n_cells / 1e9,
         }
 
 
 def train_briefly(folder, times):
-    """An epoch of a tiny net over a corpus whose shards are listed several times; returns the peak memory of this process in MB."""
+    """So many cells of a corpus whose shards are listed several times, for a tiny net; returns the peak memory of this process in MB."""
     corpus = Corpus(folder)
     corpus.train = corpus.train * times
     with tempfile.TemporaryDirectory() as out:
         tiny = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16, "context": 64}
-        work_of(corpus, out, tiny, epochs=float(times), validate=1, tokens_per_batch=TOKENS_PER_BATCH).trainer(lambda report: None).run()
+        work_of(corpus, out, tiny, epochs=float(TIMES), validate=1).trainer(lambda report: None).run()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
