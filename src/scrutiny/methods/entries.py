@@ -59,10 +59,6 @@ class Entries:
         """(n_cells + 1,) where each cell begins, and the end."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
-    def hidden_expressed(self) -> NDArray[np.bool_]:
-        """(n_expressed,) which of the expressed genes, cell after cell, are hidden."""
-        return self.hidden[self.expressed]
-
     def hidden_in(self, start: int, stop: int, n_genes: int) -> NDArray[np.bool_]:
         """(stop - start, n_genes) which genes of some consecutive cells are hidden."""
         part = slice(self.ends[start], self.ends[stop])
