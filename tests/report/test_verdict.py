@@ -36,6 +36,12 @@ def test_the_plain_method_as_winner_is_not_compared_with_itself():
     assert "plain PCA (hvg_pca) scores highest" in found.sentence
 
 
+def test_a_skill_is_told_with_what_it_may_come_from():
+    found = one(Made({"gene_mean": ("baseline", 0.0), "scgpt": ("model", 0.5)}, task="reconstruction"))
+    assert "its own quantity" in found.caveat and "may be copying" in found.caveat
+    assert "copying" not in one(Made(CHEAP)).caveat
+
+
 def test_a_control_never_wins():
     found = one(Made(CHEAP | {"control/label_oracle": ("control", 0.99)}))
     assert found.winner in CHEAP

@@ -15,6 +15,10 @@ MOST_CLAUSES = 3
 
 OVER_CELLS = "Intervals hold for these cells: other donors, tissues or labs were not sampled."
 OVER_DONORS = "Intervals are over whole donors: other tissues or labs were not sampled."
+OWN_SCALE = {"reconstruction_skill": "Each method is held against the gene mean in its own quantity and on the genes that it answers for."}
+"""Primary metric to what it compares across methods."""
+IN_INPUT = {"reconstruction": "All values were in the input, so a high skill may be copying; the tasks that hide genes tell."}
+"""Task to what its scores may come from."""
 
 
 def sentence(verdict: Verdict) -> str:
@@ -72,6 +76,7 @@ def caveat(verdict: Verdict, planted: str) -> str:
         What was planted in the data; '' for data as they were measured.
     """
     said = [f"The batches are planted, not measured ({planted})."] if planted else []
+    said += [told for told in (OWN_SCALE.get(verdict.metric), IN_INPUT.get(verdict.key.task)) if told]
     if not verdict.mixing_only:
         return " ".join([*said, OVER_DONORS if verdict.by_donor else OVER_CELLS])
     without = (
