@@ -6,6 +6,7 @@ METHODS: dict[str, str] = {
     "hvg_pca": "scrutiny.methods.linear:HvgPca",
     "pca": "scrutiny.methods.linear:ScaledPca",
     "gene_mean": "scrutiny.methods.means:GeneMean",
+    "majority": "scrutiny.methods.annotation.majority:Majority",
     "pca_smoothing": "scrutiny.methods.smoothing:PcaSmoothing",
     "knn_smoothing": "scrutiny.methods.smoothing:KnnSmoothing",
     "harmony": "scrutiny.methods.integration:Harmony",
@@ -52,10 +53,18 @@ METHODS: dict[str, str] = {
     "control/no_integration": "scrutiny.methods.controls:NoIntegration",
     "control/overall_mean": "scrutiny.methods.means:OverallMean",
     "control/another_cell": "scrutiny.methods.means:AnotherCell",
+    "control/shuffled_labels": "scrutiny.methods.controls:ShuffledLabels",
     "control/thinned": "scrutiny.methods.deepening:Thinned",
 }
 
+HEADS: dict[str, str] = {
+    "knn": "scrutiny.methods.annotation.heads:NearestCells",
+    "logreg": "scrutiny.methods.annotation.heads:LogisticHead",
+}
+"""What a method that embeds is combined with to tell labels: ``hvg_pca+knn``."""
+
 TASKS: dict[str, str] = {
+    "annotation": "scrutiny.tasks.annotation:Annotation",
     "cell_types": "scrutiny.tasks.cells:CellTypes",
     "integration": "scrutiny.tasks.cells:Integration",
     "batch_mixing": "scrutiny.tasks.cells:BatchMixing",
@@ -67,6 +76,8 @@ TASKS: dict[str, str] = {
 }
 
 METRICS: dict[str, str] = {
+    "macro_f1": "scrutiny.metrics.annotation:macro_f1",
+    "accuracy": "scrutiny.metrics.annotation:accuracy",
     "asw_label": "scrutiny.metrics.silhouettes:asw_label",
     "isolated_asw": "scrutiny.metrics.silhouettes:isolated_asw",
     "asw_batch": "scrutiny.metrics.silhouettes:asw_batch",

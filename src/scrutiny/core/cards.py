@@ -115,7 +115,7 @@ class MetricCard:
     """A metric: one number from named evidence, with all that is needed to read it."""
 
     name: str
-    family: Literal["cell types", "batches", "overall", "conservation", "annotation", "reconstruction"]
+    family: Literal["cell types", "batches", "overall", "conservation", "annotation", "calibration", "ontology", "reconstruction"]
     better: Better
     low: float
     high: float

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .alignment import found, found_all
 from .errors import ContractError, Misaligned
+from .labels import LabelPrediction
 
 BLOCK = 4096
 """Cells handed to a writer at a time."""
@@ -50,14 +52,14 @@ class CellEmbedding:
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).any(axis=1).sum())
             raise ContractError(f"{bad} of {len(values)} cells have values that are not finite as float32")
-        where = _found_all(self.cell_ids, cell_ids)
+        where = found_all(self.cell_ids, cell_ids)
         return CellEmbedding(np.ascontiguousarray(values[where]), np.asarray(cell_ids))
 
     def of_cells(self, cell_ids: NDArray[np.str_]) -> CellEmbedding:
         """The vectors of some of the cells, in the asked order. Raises Misaligned if one is not there."""
         if np.array_equal(self.cell_ids, cell_ids):
             return self
-        return CellEmbedding(self.values[_found(self.cell_ids, cell_ids)], np.asarray(cell_ids))
+        return CellEmbedding(self.values[found(self.cell_ids, cell_ids)], np.asarray(cell_ids))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What a cache keeps."""
@@ -138,11 +140,11 @@ class Reconstruction:
             If entries are not of these cells and genes, occur twice or are not finite, or nobody knows the quantity.
         """
         self._check()
-        return self._of(_found_all(self.cell_ids, cell_ids), cell_ids)
+        return self._of(found_all(self.cell_ids, cell_ids), cell_ids)
 
     def of_cells(self, cell_ids: NDArray[np.str_]) -> Reconstruction:
         """The entries of some of the cells, in the asked order. Raises Misaligned if one is not there."""
-        return self if np.array_equal(self.cell_ids, cell_ids) else self._of(_found(self.cell_ids, cell_ids), cell_ids)
+        return self if np.array_equal(self.cell_ids, cell_ids) else self._of(found(self.cell_ids, cell_ids), cell_ids)
 
     def part(self, rows: NDArray[np.integer]) -> Reconstruction:
         """The entries of the cells at these rows."""
@@ -226,36 +228,18 @@ class Reconstruction:
         )
 
 
-Output = CellEmbedding | Reconstruction
-OUTPUTS: Mapping[str, type[CellEmbedding] | type[Reconstruction]] = {
+Output = CellEmbedding | Reconstruction | LabelPrediction
+OUTPUTS: Mapping[str, type[Output]] = {
     "embed": CellEmbedding,
     "reconstruct": Reconstruction,
     "deepen": Reconstruction,
+    "predict_labels": LabelPrediction,
 }
 """Verb to what it returns."""
+MARKS: Mapping[str, type[Output]] = {"predicted": Reconstruction, "probabilities": LabelPrediction, "values": CellEmbedding}
+"""Array that an output of the kind has, and no other kind."""
 
 
 def output_from(arrays: Mapping[str, NDArray[Any]]) -> Output:
     """The output that these arrays were made from by `to_arrays`."""
-    return Reconstruction.from_arrays(arrays) if "predicted" in arrays else CellEmbedding.from_arrays(arrays)
-
-
-def _found(own: NDArray[np.str_], asked: NDArray[np.str_]) -> NDArray[np.intp]:
-    """Where the asked cells stand among our own. Raises Misaligned if one is not there."""
-    where = pd.Index(own).get_indexer(pd.Index(asked))
-    if (where < 0).any():
-        raise Misaligned(f"the output lacks {int((where < 0).sum())} of the asked cells, e.g. '{asked[where < 0][0]}'")
-    return where
-
-
-def _found_all(own: NDArray[np.str_], asked: NDArray[np.str_]) -> NDArray[np.intp]:
-    """As `_found`, where there must be no other cells and none twice."""
-    index = pd.Index(own).astype(str)
-    if not index.is_unique:
-        raise Misaligned(f"cell id '{index[index.duplicated()][0]}' occurs more than once in the output")
-    where = index.get_indexer(pd.Index(asked).astype(str))
-    if (where < 0).any() or len(index) != len(asked):
-        lacking = [str(c) for c in np.asarray(asked)[where < 0][:3]]
-        missing = f"{int((where < 0).sum())} of the asked cells are missing {lacking}"
-        raise Misaligned(f"the output has {len(index)} cells, {len(asked)} were asked for; {missing}")
-    return where
+    return next(kind for mark, kind in MARKS.items() if mark in arrays).from_arrays(arrays)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .cards import MethodCard, TaskCard
 from .dataset import Dataset
+from .labels import LabelPrediction
 from .outputs import CellEmbedding, Output, Reconstruction
 
 
@@ -18,13 +19,13 @@ from .outputs import CellEmbedding, Output, Reconstruction
 class Problem:
     """What a task poses: cells to fit on, cells to answer for (truth hidden), and the truth.
 
-    ``truth`` maps names to arrays (n_query,): only metrics and controls ever see it. ``asks`` are arrays that say what is asked of these
+    ``truth`` maps names to arrays (n_query,), or to what is known of labels: only metrics and controls ever see it. ``asks`` are arrays that say what is asked of these
     cells: further keyword arguments of the verb, seen by every method and part of the key of its output.
     """
 
     train: Dataset
     query: Dataset
-    truth: Mapping[str, NDArray[Any]]
+    truth: Mapping[str, Any]
     asks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -89,6 +90,35 @@ class Deepener(Protocol):
             Of the quantity "log count", ``true`` being what the query shows.
         """
         ...
+
+
+@runtime_checkable
+class LabelPredictor(Protocol):
+    """Learns labels from training cells and tells those of others; controls accept the keyword ``truth``, as in `Embedder`.
+
+    Training cells carry the role ``label``; those with the label `UNLABELLED` are there for their expression only.
+    """
+
+    card: ClassVar[MethodCard]
+
+    def fit(self, train: Dataset, *, seed: int) -> Self: ...
+    def predict_labels(self, query: Dataset) -> LabelPrediction: ...
+
+
+@runtime_checkable
+class EmbeddingReader(Protocol):
+    """Learns labels from the embedding of another method, which the engine makes or finds in its cache, once for all its readers."""
+
+    card: MethodCard
+    embedder: str
+    """Name of that method."""
+    embedder_options: Mapping[str, Any]
+
+    def fit(self, train: CellEmbedding, labels: NDArray[np.str_], *, seed: int) -> Self:
+        """``labels`` (n_cells,), `UNLABELLED` where nobody knows."""
+        ...
+
+    def predict_labels(self, query: CellEmbedding) -> LabelPrediction: ...
 
 
 class Task(Protocol):

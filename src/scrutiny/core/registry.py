@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from .builtins import DERIVED as BUILTIN_DERIVED
+from .builtins import HEADS as BUILTIN_HEADS
 from .builtins import METHODS as BUILTIN_METHODS
 from .builtins import METRICS as BUILTIN_METRICS
 from .builtins import TASKS as BUILTIN_TASKS
@@ -94,7 +95,33 @@ def _load(name: str, dotted: str) -> Any:
         raise MissingDependency(f"'{name}' needs {error.name}, which is not installed: pip install 'scrutiny[{extra}]'") from error
 
 
-METHODS = Registry("method", BUILTIN_METHODS)
+HEADS = Registry("head", BUILTIN_HEADS)
+
+
+class Methods(Registry):
+    """Methods, and the combinations ``METHOD+HEAD`` of one that embeds, or has a net, with one of `HEADS` that tells labels from it.
+
+    A head has a class method ``on(name, method)`` that gives the combined class.
+    """
+
+    def get(self, name: str) -> Any:
+        method, plus, head = name.rpartition("+")
+        if not plus or super().__contains__(name):
+            return super().get(name)
+        if name not in self._combined:
+            self._combined[name] = HEADS.get(head).on(name, super().get(method))
+        return self._combined[name]
+
+    def __contains__(self, name: str) -> bool:
+        method, plus, head = name.rpartition("+")
+        return super().__contains__(name) or (bool(plus) and super().__contains__(method) and head in HEADS)
+
+    @cached_property
+    def _combined(self) -> dict[str, Any]:
+        return {}
+
+
+METHODS = Methods("method", BUILTIN_METHODS)
 TASKS = Registry("task", BUILTIN_TASKS)
 METRICS = Registry("metric", BUILTIN_METRICS)
 DERIVED = Registry("derived", BUILTIN_DERIVED)

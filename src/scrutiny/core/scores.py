@@ -70,6 +70,10 @@ class Cost:
     seconds_score: float = 0.0
     peak_memory_mb: float | None = None
     gpu: str = ""
+    trainable: int | None = None
+    """Parameters that were learnt from the training cells; None: the method does not count them."""
+    n_answered: int | None = None
+    """Cells that ``seconds_embed`` were spent on."""
     cached: bool = False
     """The output came from the cache; the seconds are those of the run that made it."""
 

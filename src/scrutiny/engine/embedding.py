@@ -16,9 +16,10 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import ContractError, InputError, NotApplicable
 from scrutiny.core.keys import digest_of_array, digest_of_json, digest_of_strings
 from scrutiny.core.options import as_declared, parameters_of, unknown_option
-from scrutiny.core.outputs import OUTPUTS, Output
+from scrutiny.core.outputs import OUTPUTS, CellEmbedding, Output
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS
+from scrutiny.core.scores import Cost
 
 from .meter import Meter
 from .provenance import module_versions
@@ -97,6 +98,27 @@ class Made(NamedTuple):
     peak_memory_mb: float | None
     gpu: str = ""
     """Name of the accelerator, where one was used."""
+    trainable: int | None = None
+    """Parameters that were learnt, where the method counts them."""
+    n_answered: int | None = None
+    """Cells that ``seconds_embed`` were spent on."""
+
+    def after(self, embedding: Cost, n_cells: int) -> Made:
+        """With the cost of an embedding that was read; of its cells the ``n_cells`` of the query count as asked, the others as fitting."""
+        asked = embedding.seconds_embed * n_cells / (embedding.n_answered or n_cells)
+        fit = self.seconds_fit + embedding.seconds_fit + embedding.seconds_embed - asked
+        peaks = [peak for peak in (self.peak_memory_mb, embedding.peak_memory_mb) if peak is not None]
+        return self._replace(
+            seconds_fit=fit,
+            seconds_embed=self.seconds_embed + asked,
+            peak_memory_mb=max(peaks, default=None),
+            gpu=self.gpu or embedding.gpu,
+        )
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What of it a `Cost` keeps."""
+        return {name: value for name, value in self._asdict().items() if name != "output"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +185,32 @@ class Request:
             else:
                 output = self.ask(method, self.query, self.truth)
         ended = time.perf_counter() if shards is None else fitted + shards.seconds  # with what an earlier process did of it
+        return self._made(output, fitted - started, ended - fitted, meter)
+
+    def read(self, embedded: CellEmbedding, meter: Meter) -> Made:
+        """Of a method that reads labels off the embedding of another one: learn from that of the train cells, tell those of the query.
+
+        Parameters
+        ----------
+        embedded
+            Of all these cells, and any others.
+
+        Raises
+        ------
+        NotApplicable, Misaligned, ContractError
+            What the method raises, or what its output breaks.
+        """
+        meter.begin()
+        started = time.perf_counter()
+        method = self.method.fit(embedded.of_cells(self.train.cell_ids), self.train.role("label"), seed=self.seed)
+        fitted = time.perf_counter()
+        output = getattr(method, self.question.verb)(embedded.of_cells(self.query.cell_ids), **self.question.options)
+        return self._made(output, fitted - started, time.perf_counter() - fitted, meter)
+
+    def _made(self, output: Any, seconds_fit: float, seconds_embed: float, meter: Meter) -> Made:
         aligned = self.checked(output).aligned_to(self.query.cell_ids)
-        return Made(aligned, fitted - started, ended - fitted, meter.peak_mb(), getattr(self.method, "gpu", ""))
+        gpu, trainable = getattr(self.method, "gpu", ""), getattr(self.method, "n_trainable", None)
+        return Made(aligned, seconds_fit, seconds_embed, meter.peak_mb(), gpu, trainable, self.query.n_cells)
 
     def ask(self, method: Any, query: Dataset, truth: Mapping[str, NDArray[np.str_]]) -> Any:
         """What a fitted method answers for some of the cells."""

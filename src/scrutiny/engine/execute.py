@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,14 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import MissingDependency, NotApplicable, StoreError
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_json
-from scrutiny.core.outputs import Output, output_from
-from scrutiny.core.protocols import Problem, Task
+from scrutiny.core.outputs import CellEmbedding, Output, output_from
+from scrutiny.core.protocols import EmbeddingReader, Problem, Task
 from scrutiny.core.registry import TASKS
 from scrutiny.core.scores import Cost, Run, RunSpec, Status
 
 from .cache import Arrays
 from .claims import Busy, ProcessDied
-from .embedding import EMBED, Chosen, Question, Request, request
+from .embedding import EMBED, Chosen, Made, Question, Request, request
 from .facts import method_facts, task_facts
 from .jobs import Ended, Finished, Holding, Job, Message, Setting
 from .meter import Meter
@@ -135,7 +135,8 @@ class _Performance:
     def _scored(self, spec: RunSpec) -> Run:
         view, task = self._view(spec), TASKS.get(spec.task)()
         problem = task.pose(view, np.random.default_rng(int(view.fingerprint, 16)))  # the same split for every method and seed
-        answer = self._answer(Question(task.card.asks, {**task.card.verb_options, **problem.asks}), problem, view)
+        chosen = Chosen(self.job.method, self.job.options)
+        answer = self._answer(chosen, Question(task.card.asks, {**task.card.verb_options, **problem.asks}), problem, view)
         context = self._context(task, view)
         started = time.perf_counter()
         evidence = self._evidence({**context, **task.evidence(answer.output, problem)})
@@ -148,23 +149,24 @@ class _Performance:
         notes = [note for note in problem.query.notes if note not in view.notes]
         return replace(run, facts={**run.facts, "notes": notes})
 
-    def _answer(self, question: Question, problem: Problem, view: Dataset) -> _Answer:
+    def _answer(self, chosen: Chosen, question: Question, problem: Problem, view: Dataset) -> _Answer:
         """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""
-        blind = view.hide("label")
-        is_shared = question == EMBED and self._card().independent  # all tasks have one embedding then
-        posed = Problem(blind, blind, {}) if is_shared else problem
-        asked = request(Chosen(self.job.method, self.job.options), self.job.seed, posed, view, question)
+        asked = request(chosen, self.job.seed, problem, view, question)
+        is_shared = question == EMBED and asked.card.independent  # all tasks have one embedding then
+        if is_shared:
+            blind = view.hide("label")
+            asked = request(chosen, self.job.seed, Problem(blind, blind, {}), view, question)
         key = asked.key
         if key not in self.answers:
-            self.answers[key] = self._find_or_make(asked, key)
+            self.answers[key] = self._find_or_make(asked, key, view)
         found = self.answers[key]
         if isinstance(found, Exception):
             raise found
         return found._replace(output=found.output.of_cells(problem.query.cell_ids))
 
-    def _find_or_make(self, asked: Request, key: str) -> _Answer | Exception:
+    def _find_or_make(self, asked: Request, key: str, view: Dataset) -> _Answer | Exception:
         try:
-            return self._cached(asked, key) or self._made(asked, key)
+            return self._cached(asked, key) or self._made(asked, key, view)
         except (StoreError, Busy):
             raise
         except ProcessDied as died:
@@ -180,17 +182,26 @@ class _Performance:
         output = output_from(arrays.by_name).aligned_to(asked.query.cell_ids)
         return _Answer(output, Cost(**arrays.facts, cached=True), key)
 
-    def _made(self, asked: Request, key: str) -> _Answer:
+    def _made(self, asked: Request, key: str, view: Dataset) -> _Answer:
         with self._claimed(key):
             if found := self._cached(asked, key):  # another process made it, between our question and our claim
                 return found
             shards = Shards(self.store.cache, key, asked.query.n_cells) if asked.is_sharded else None
-            made = asked.make(self.meter, shards)
-            cost = {name: getattr(made, name) for name in ("seconds_fit", "seconds_embed", "peak_memory_mb", "gpu")}
-            self.store.put_output(key, made.output, cost)
+            made = self._read(asked, view) if isinstance(asked.method, EmbeddingReader) else asked.make(self.meter, shards)
+            self.store.put_output(key, made.output, made.cost)
             if shards is not None:
                 shards.remove()
-        return _Answer(made.output, Cost(**cost), key)
+        return _Answer(made.output, Cost(**made.cost), key)
+
+    def _read(self, asked: Request, view: Dataset) -> Made:
+        """What a method tells from the embedding of another one; what that took counts too."""
+        embedder = Chosen(asked.method.embedder, asked.method.embedder_options)
+        rows = np.union1d(*(view.obs.index.get_indexer(part.obs.index) for part in (asked.train, asked.query)))
+        everyone = view.hide("label")
+        both = everyone if len(rows) == view.n_cells else everyone.take(rows)
+        found = self._answer(embedder, EMBED, Problem(asked.train, both, {}), view)
+        made = asked.read(cast(CellEmbedding, found.output), self.meter)
+        return made.after(found.cost, asked.query.n_cells)
 
     def _context(self, task: Task, view: Dataset) -> Mapping[str, NDArray[Any]]:
         """Evidence that no method changes, made once per data set and task."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from scrutiny.core.registry import DERIVED, METHODS, METRICS, TASKS, Registry
+from scrutiny.core.registry import DERIVED, HEADS, METHODS, METRICS, TASKS, Registry
 from scrutiny.core.scores import RunSpec, Status
 
 from .claims import Owner
 
-REGISTRIES: dict[str, Registry] = {r.kind: r for r in (METHODS, TASKS, METRICS, DERIVED)}
+REGISTRIES: dict[str, Registry] = {r.kind: r for r in (METHODS, HEADS, TASKS, METRICS, DERIVED)}
 
 
 @dataclass(frozen=True)

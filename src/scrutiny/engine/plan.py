@@ -14,7 +14,8 @@ from scrutiny.core.cards import MethodCard, TaskCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
-from scrutiny.core.registry import METRICS, TASKS
+from scrutiny.core.protocols import EmbeddingReader
+from scrutiny.core.registry import METHODS, METRICS, TASKS
 from scrutiny.core.scores import Run, RunSpec, Status
 
 from .applies import has_verb, obstacle
@@ -179,12 +180,13 @@ def _check_names(grid: Grid) -> None:
 
 def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_name: str) -> Iterator[Planned]:
     task: TaskCard = TASKS.get(task_name).card
+    verbs = {TASKS.get(name).card.asks for name in grid.tasks}
     for data in scored.views(task):
         facts, columns = task_facts(task, data), cache(data.column_key)
         for chosen, method in methods:
             card: MethodCard = method.card
-            if card.kind == "control" and not has_verb(method, task.asks):
-                continue  # a control of other tasks; nobody misses its score
+            if not has_verb(method, task.asks) and (card.kind == "control" or any(has_verb(method, verb) for verb in verbs)):
+                continue  # a method of other tasks; nobody misses its score
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
             knows_better = found is None and hasattr(method, "seconds_per_1000_cells")
@@ -193,9 +195,16 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
             for seed in _seeds(grid, card):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
-                has_own_output = task.asks != "embed" or not (task.query_visible or card.independent)
+                has_own_output = not is_shared(method, task)
                 told = {**facts, **method_facts(method, data)}
                 yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace, to_prepare)
+
+
+def is_shared(method: Any, task: TaskCard) -> bool:
+    """Whether what takes long, the embedding, is one for this task and others."""
+    if isinstance(method, EmbeddingReader):
+        return bool(METHODS.get(method.embedder).card.independent)
+    return task.asks == "embed" and (task.query_visible or method.card.independent)
 
 
 def _seeds(grid: Grid, card: MethodCard) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ MINIS = ("scrutiny/mini-rank", "scrutiny/mini-bins", "scrutiny/mini-joint")
 BASELINES = (
     *("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi"),
     *("gene_mean", "pca_smoothing", "knn_smoothing"),
+    *("majority", "hvg_pca+logreg", "hvg_pca+knn"),
 )
 CONTROLS = (
     "control/shuffle",
@@ -47,6 +48,7 @@ CONTROLS = (
     "control/overall_mean",
     "control/another_cell",
     "control/thinned",
+    "control/shuffled_labels",
 )
 WITH_LABELS = ("cell_types", "integration", "label_transfer")
 WITHOUT_LABELS = ("batch_mixing",)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
+from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.outputs import CellEmbedding
 from scrutiny.data.prepare import log_chunks
 
@@ -140,6 +141,9 @@ class LabelOracle(_OneHot):
     )
     role = "label"
 
+    def predict_labels(self, query: Dataset, *, truth: Truth) -> LabelPrediction:
+        return certain(groups_of(truth, "label", query), query.cell_ids)
+
 
 class BatchOnly(_OneHot):
     """Nothing but the batch: the floor of batch metrics."""
@@ -179,3 +183,33 @@ def in_file_order(by_id: NDArray[np.floating], order: NDArray[np.intp]) -> NDArr
     values = np.empty(by_id.shape, dtype=np.float32)
     values[order] = by_id
     return values
+
+
+class ShuffledLabels:
+    """The true labels given to the wrong cells: every label as often as it is there, and no information."""
+
+    card = MethodCard(
+        "control/shuffled_labels",
+        "the true labels of the query, permuted against its cells",
+        kind="control",
+        scale=None,
+        seeded=True,
+        seconds_per_1000_cells=0.01,
+        seconds_to_start=0.1,
+    )
+
+    def fit(self, train: Dataset, *, seed: int) -> Self:
+        self._seed = seed
+        return self
+
+    def predict_labels(self, query: Dataset, *, truth: Truth) -> LabelPrediction:
+        order = np.argsort(query.cell_ids, kind="stable")
+        labels = groups_of(truth, "label", query).copy()
+        labels[order] = labels[order][np.random.default_rng([self._seed, len(order)]).permutation(len(order))]
+        return certain(labels, query.cell_ids)
+
+
+def certain(labels: NDArray[np.str_], cell_ids: NDArray[np.str_]) -> LabelPrediction:
+    """The prediction that holds these labels (n_cells,) to be sure."""
+    names, codes = np.unique(labels, return_inverse=True)
+    return LabelPrediction(cell_ids, names, np.eye(len(names), dtype=np.float32)[codes])

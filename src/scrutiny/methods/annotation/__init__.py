@@ -1,0 +1,1 @@
+"""Ways to tell labels of cells."""
