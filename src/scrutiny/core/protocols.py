@@ -19,8 +19,8 @@ from .outputs import CellEmbedding, Output, Reconstruction
 class Problem:
     """What a task poses: cells to fit on, cells to answer for (truth hidden), and the truth.
 
-    ``truth`` maps names to arrays (n_query,), or to what is known of labels: only metrics and controls ever see it. ``asks`` are arrays that say what is asked of these
-    cells: further keyword arguments of the verb, seen by every method and part of the key of its output.
+    ``truth`` maps names to arrays (n_query,), or to what is known of labels: only metrics and controls ever see it. ``asks`` are arrays
+    that say what is asked of these cells: further keyword arguments of the verb, seen by every method and part of the key of its output.
     """
 
     train: Dataset
