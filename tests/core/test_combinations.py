@@ -1,0 +1,48 @@
+"""Names of the form METHOD+HEAD."""
+
+import pytest
+
+from scrutiny.core.errors import InputError
+from scrutiny.core.registry import HEADS, METHODS
+from scrutiny.engine.embedding import Chosen
+
+
+def test_a_combination_is_one_class_with_the_card_of_both():
+    combined = METHODS.get("hvg_pca+knn")
+    assert combined is METHODS.get("hvg_pca+knn") and "hvg_pca+knn" in METHODS
+    card = combined.card
+    assert card.name == "hvg_pca+knn" and card.kind == "baseline" and card.supervised and "label" in card.reads
+    assert set(METHODS.get("hvg_pca").card.requires) <= set(card.requires)
+
+
+def test_the_twin_of_a_combination_is_the_combination_of_the_twin():
+    assert METHODS.get("control/untrained_scgpt+knn").card.twin_of == "scgpt+knn"
+
+
+def test_options_go_to_the_part_that_has_them():
+    made = Chosen("hvg_pca+knn", {"k": "7", "n_dims": 20}).make()
+    assert made.embedder_options == {"n_dims": 20} and made.embedder == "hvg_pca"
+    with pytest.raises(InputError, match=r"'hvg_pca\+knn' has no option 'kk'; did you mean \['k'"):
+        Chosen("hvg_pca+knn", {"kk": 7}).make()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hvg_pca+knnn", r"no head is called 'knnn'; did you mean \['knn'"),
+        ("hvg_pcs+knn", r"no method is called 'hvg_pcs'; did you mean \['hvg_pca'"),
+        ("hvg_pca+", "no head is called .*knn"),
+    ],
+)
+def test_misspelt_parts_are_answered_with_near_matches(name, message):
+    assert name not in METHODS
+    with pytest.raises(InputError, match=message):
+        METHODS.get(name)
+
+
+def test_every_method_goes_with_every_head_as_far_as_names_of_options_go():
+    """Head and method must not have an option of one name: nobody could tell whose it is."""
+    for head in HEADS.names():
+        for method in METHODS.names():
+            combined = METHODS.get(f"{method}+{head}")
+            assert combined.parameters() is not None

@@ -1,0 +1,115 @@
+"""Labels read off embeddings through the engine: one embedding for all readers, and nobody is shown what it is asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scrutiny.core.cards import MethodCard
+from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.registry import register_method
+from scrutiny.core.scores import Status
+from scrutiny.engine.embedding import Chosen
+from scrutiny.engine.execute import perform
+from scrutiny.engine.plan import Grid, Scored, State, make_plan
+from scrutiny.engine.store import Store
+from scrutiny.engine.study import Workers
+
+
+class Noting:
+    """First columns of the matrix; notes what it is asked for in the file ``calls``."""
+
+    def __init__(self, calls: str = "") -> None:
+        self.calls = calls
+
+    def fit(self, train, *, seed):
+        assert not train.has("label") and not len(train.obs.columns), "shown what its card does not name"
+        return self
+
+    def embed(self, query):
+        assert not len(query.obs.columns)
+        if self.calls:
+            with Path(self.calls).open("a") as file:
+                file.write(f"{query.n_cells}\n")
+        return CellEmbedding(np.log1p(query.values.toarray()), query.cell_ids)
+
+
+def card(name, **more):
+    return MethodCard(f"toy/{name}", "a toy", kind="baseline", seconds_to_start=0.0, seconds_per_1000_cells=0.0, **more)
+
+
+@register_method
+class Fitted(Noting):
+    card = card("noting")
+
+
+@register_method
+class ByItself(Noting):
+    card = card("noting_alone", independent=True)
+
+
+@register_method
+class AllAtOnce:
+    card = card("noting_together", transductive=True)
+
+    def fit_embed(self, data, *, seed):
+        raise AssertionError("asked although it cannot embed new cells")
+
+
+@pytest.fixture
+def do(cells, store_folder):
+    """Do a grid in this process; gives its runs by method and task."""
+
+    def run(methods, tasks=("annotation",)):
+        store = Store(store_folder)
+        chosen = tuple(Chosen(name, options) for name, options in methods)
+        plan = make_plan(Grid((Scored(cells),), chosen, tasks), store)
+        setting = Workers(threads=1).setting(store)
+        for job in plan.jobs():
+            perform(job, cells, setting, lambda message: None, alone=False)
+        return {(run.spec.method, run.spec.task): run for run in store.runs()}, plan
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "asked"), [("toy/noting", ["120"]), ("toy/noting_alone", ["120"])])
+def test_readers_share_one_embedding(do, calls, name, asked):
+    runs, _ = do([(f"{name}+knn", {"calls": calls}), (f"{name}+logreg", {"calls": calls})])
+    assert {run.status for run in runs.values()} == {Status.OK}, [run.reason for run in runs.values()]
+    assert Path(calls).read_text().split() == asked, "embedded once for both"
+    for run in runs.values():
+        assert dict((score.metric, score.value) for score in run.scores)["macro_f1"] > 0.95, "planted labels are plain to see"
+        assert run.cost.trainable is not None and run.cost.n_answered == 60, "one of two batches is asked for"
+
+
+def test_the_embedding_of_other_tasks_serves_too(do, calls):
+    do([("toy/noting_alone", {"calls": calls}), ("toy/noting_alone+knn", {"calls": calls})], ("cell_types", "annotation"))
+    assert Path(calls).read_text().split() == ["120"]
+
+
+def test_what_the_embedding_took_counts(do, store_folder):
+    runs, _ = do([("toy/noting+knn", {})])
+    (run,) = runs.values()
+    cache = Store(store_folder).cache
+    embedding = next(facts for name in cache.names("*") if (facts := cache.get(name).facts).get("n_answered") == 120)
+    assert run.cost.seconds_embed >= embedding["seconds_embed"] / 2, "half of the cells were asked for"
+    assert run.cost.seconds_fit >= embedding["seconds_fit"] + embedding["seconds_embed"] / 2, "the others count as fitting"
+
+
+def test_what_embeds_all_cells_at_once_cannot_be_read(do):
+    _, plan = do([("toy/noting_together+knn", {})])
+    (run,) = plan.runs
+    assert run.state is State.NOT_APPLICABLE and "toy/noting_together embeds all cells at once" in run.reason
+
+
+def test_methods_of_other_tasks_are_not_missed(do):
+    _, plan = do([("toy/noting", {}), ("toy/noting+knn", {})], ("cell_types", "annotation"))
+    assert sorted((run.spec.method, run.spec.task) for run in plan.runs) == [("toy/noting", "cell_types"), ("toy/noting+knn", "annotation")]
+
+
+def test_controls_bracket_what_is_told(do):
+    runs, _ = do([(name, {}) for name in ("control/shuffled_labels", "control/label_oracle", "majority")])
+    value = {name: dict((s.metric, s.value) for s in run.scores) for (name, _), run in runs.items()}
+    assert value["control/label_oracle"]["macro_f1"] == 1
+    assert value["control/shuffled_labels"]["accuracy"] < 0.6, "three labels, equally often"
+    assert value["majority"]["macro_f1"] == pytest.approx(1 / 6, abs=0.01), "F1 of one of three labels is 1/2, of the others 0"
