@@ -97,7 +97,7 @@ def mine(vectors: Tensor, cells: Mapping[str, Tensor], comparable: Tensor, margi
         ``term`` (B,) int64, -1 where unknown; ``study`` (B,) int64; ``lot`` (B,) float in [0, 1), a place on a circle: of its candidates
         each cell takes the one that follows it there, so all are as likely, and none is taken by many.
     comparable
-        (n_terms, n_terms) bool, see `scrutiny.data.ontology.Ontology.comparable`.
+        (n_terms, n_terms) bool, see `scrutiny.core.ontology.Ontology.comparable`.
     """
     term, study, lot = cells["term"], cells["study"], cells["lot"]
     known = (term >= 0)[:, None] & (term >= 0)
