@@ -19,10 +19,10 @@ EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 def parameters_of(cls: type) -> dict[str, Any]:
     """Name -> declared type of all parameters of a constructor, also of those that its ``**options`` pass on to a base class.
 
-    The type is None where it cannot be told. A class that is put together of others says itself what it takes, as ``parameters()``.
+    The type is None where it cannot be told. A class that is put together of others says itself what it takes, as ``option_types()``.
     """
-    if hasattr(cls, "parameters"):
-        return dict(cls.parameters())
+    if hasattr(cls, "option_types"):
+        return dict(cls.option_types())
     found: dict[str, Any] = {}
     for owner in cls.__mro__[:-1]:
         constructor = owner.__dict__.get("__init__")
