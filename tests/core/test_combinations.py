@@ -45,4 +45,4 @@ def test_every_method_goes_with_every_head_as_far_as_names_of_options_go():
     for head in HEADS.names():
         for method in METHODS.names():
             combined = METHODS.get(f"{method}+{head}")
-            assert combined.parameters() is not None
+            assert combined.option_types() is not None

@@ -15,15 +15,15 @@ NET = "pretrained"
 SHAPE = ("corpus", "model")
 """What an untrained twin depends on: the genes, and the architecture."""
 TABLES = (*SHAPE, "objective", "training", "use")
-COMMON: Mapping[str, type] = {**dict.fromkeys(TABLES, dict), "runs": str, "device": str}
-OF_NET: Mapping[str, type] = {"name": str, **dict.fromkeys(TABLES, dict)}
+COMMON: Mapping[str, type] = {**dict.fromkeys(TABLES, dict), "heads": tuple, "runs": str, "device": str}
+OF_NET: Mapping[str, type] = {"name": str, **dict.fromkeys(TABLES, dict), "heads": tuple}
 """Keys of ``[pretraining]`` and of an entry of ``[[nets]]``."""
 
 
 def methods_of(common: Mapping[str, Any], nets: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Chosen, ...]:
     """Each net as a method, its own keys laid over the common ones table by table; nets of one shape and use share a twin.
 
-    ``folder`` is where paths begin. Raises InputError if two nets have one name.
+    With each of its ``heads`` the net, and its twin, is a method more. ``folder`` is where paths begin. Raises InputError if two nets have one name.
     """
     names = [net["name"] for net in nets]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -32,13 +32,15 @@ def methods_of(common: Mapping[str, Any], nets: Sequence[Mapping[str, Any]], fol
     if "runs" in common:
         where["runs"] = str((folder / Path(common["runs"]).expanduser()).absolute())
     chosen: list[Chosen] = []
-    twins: list[Mapping[str, Any]] = []
+    twins: list[tuple[str, Mapping[str, Any]]] = []
     for net in nets:
         tables = {name: table for name in TABLES if (table := {**common.get(name, {}), **net.get(name, {})})}
         use = {"use": tables.pop("use")} if "use" in tables else {}
-        chosen.append(Chosen(NET, {"name": net["name"], "config": tables, **use, **where}))
+        heads = ("", *(f"+{head}" for head in net.get("heads", common.get("heads", ()))))
+        chosen += [Chosen(f"{NET}{head}", {"name": net["name"], "config": tables, **use, **where}) for head in heads]
         shape = {"config": {name: tables[name] for name in SHAPE if name in tables}, **use}
-        if shape not in twins:
-            twins.append(shape)
-            chosen.append(Chosen(f"{TWIN}{NET}", {"name": f"untrained {net['name']}", **shape, **where}))
+        for head in heads:
+            if (head, shape) not in twins:
+                twins.append((head, shape))
+                chosen.append(Chosen(f"{TWIN}{NET}{head}", {"name": f"untrained {net['name']}", **shape, **where}))
     return tuple(chosen)

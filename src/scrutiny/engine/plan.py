@@ -180,13 +180,12 @@ def _check_names(grid: Grid) -> None:
 
 def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_name: str) -> Iterator[Planned]:
     task: TaskCard = TASKS.get(task_name).card
-    verbs = {TASKS.get(name).card.asks for name in grid.tasks}
     for data in scored.views(task):
         facts, columns = task_facts(task, data), cache(data.column_key)
         for chosen, method in methods:
             card: MethodCard = method.card
-            if not has_verb(method, task.asks) and (card.kind == "control" or any(has_verb(method, verb) for verb in verbs)):
-                continue  # a method of other tasks; nobody misses its score
+            if not has_verb(method, task.asks) and _is_not_missed(chosen, method, grid):
+                continue
             found = obstacle(method, task, data)
             state = State.TO_DO if found is None else State.NOT_APPLICABLE
             knows_better = found is None and hasattr(method, "seconds_per_1000_cells")
@@ -198,6 +197,13 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
                 has_own_output = not is_shared(method, task)
                 told = {**facts, **method_facts(method, data)}
                 yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace, to_prepare)
+
+
+def _is_not_missed(chosen: Chosen, method: Any, grid: Grid) -> bool:
+    """Whether nobody waits for the score of a method in a task that it cannot do: it is there for others, or a head on it does the task."""
+    is_for_others = any(has_verb(method, TASKS.get(name).card.asks) for name in grid.tasks)
+    has_heads = any(other.name.startswith(f"{chosen.name}+") for other in grid.methods)
+    return method.card.kind == "control" or is_for_others or has_heads
 
 
 def is_shared(method: Any, task: TaskCard) -> bool:

@@ -26,6 +26,7 @@ A study may train nets and score them; each is compared with its untrained twin,
     name = "masked bins"
     objective = { name = "masked_bins" }
     use = { pooling = "mean" }           # options of the family, once the net is trained
+    heads = ["knn", "logreg", "lora"]    # ways to tell labels with it, for tasks that ask for labels
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _net(value: Any, place: _Place) -> dict[str, Any]:
 
 
 def _net_keys(keys: Mapping[str, type]) -> dict[str, _Key]:
-    return {name: _Key(_text if kind is str else _table) for name, kind in keys.items()}
+    return {name: _Key(_text if kind is str else _table if kind is dict else _texts) for name, kind in keys.items()}
 
 
 def _source(value: Any, place: _Place, folder: Path) -> Source:

@@ -78,7 +78,7 @@ class Reading:
             self.called = f"{known}+{self.head.card.name}"
 
     @classmethod
-    def parameters(cls) -> dict[str, Any]:
+    def option_types(cls) -> dict[str, Any]:
         """Options of the head and of the embedder, name to declared type."""
         own, of_embedder = parameters_of(cls.head), parameters_of(cls.embedding_class)
         if both := own.keys() & of_embedder.keys():
