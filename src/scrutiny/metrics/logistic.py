@@ -1,0 +1,127 @@
+"""Multinomial logistic regression, the linear probe: on 100,000 cells x 512 dimensions in seconds, with the optimum of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_ITERATIONS = 1000
+GRADIENT = 1e-5
+"""The largest entry of the gradient of the mean loss, on uncorrelated features, at which the optimum counts as found."""
+RIDGE = 1e-4
+"""Added to the variance (1) of each feature before the correlations are taken away, since some features repeat others."""
+
+
+class LogisticFit(NamedTuple):
+    """Scores of labels are ``vectors @ slopes + intercepts``; the likeliest label has the highest."""
+
+    slopes: NDArray[np.float64]
+    """(n_dims, n_labels) on the vectors as they were given."""
+    intercepts: NDArray[np.float64]
+    """(n_labels,)."""
+    loss: float
+    """What was made least: see `fit_logistic`."""
+    n_iterations: int
+
+    @property
+    def n_trainable(self) -> int:
+        """Slopes and intercepts; of two labels one set says all."""
+        n_labels = len(self.intercepts)
+        return (self.slopes.shape[0] + 1) * (1 if n_labels == 2 else n_labels)
+
+    def scores(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n_cells, n_labels) of vectors (n_cells, n_dims)."""
+        return vectors @ self.slopes + self.intercepts
+
+    def probabilities(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n_cells, n_labels) of vectors (n_cells, n_dims), those of a cell add up to 1."""
+        return softmax(self.scores(vectors))
+
+
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp(score) over its sum in the row, for scores (n_cells, n_labels)."""
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def fit_logistic(vectors: NDArray[np.floating], codes: NDArray[np.integer], *, C: float = 1.0) -> LogisticFit:  # noqa: N803 - known by it
+    """The slopes W and intercepts b that make least, on standardised vectors: mean of -log p(label of the cell) + |W|² / (2 C n_cells).
+
+    Of two labels the penalty is that of binomial regression, where one set of slopes stands for their difference. The optimum is that of
+    scikit-learn's ``LogisticRegression(C)`` after ``StandardScaler``. L-BFGS runs on features without correlations (through the Cholesky
+    factor of the covariance), which takes a tenth of the steps where the dimensions of an embedding say similar things; the products are
+    of float32, sums and steps of float64.
+
+    Parameters
+    ----------
+    vectors
+        (n_cells, n_dims); a dimension that does not vary gets no weight.
+    codes
+        (n_cells,) label of each cell, from 0 without gaps, at least two.
+    C
+        Above 0; a smaller one keeps the slopes smaller.
+    """
+    from scipy.optimize import minimize
+
+    centre, spread = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    spread[spread <= 1e-7 * np.abs(centre)] = 1.0
+    spread[spread == 0] = 1.0
+    features = ((vectors - centre.astype(vectors.dtype)) / spread.astype(vectors.dtype)).astype(np.float32)
+    objective = _Objective.of(features, codes, C)
+    start = np.zeros((features.shape[1] + 1) * objective.n_labels)
+    options = {"maxiter": MAX_ITERATIONS, "gtol": GRADIENT, "ftol": 1e-10}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    slopes, intercepts = objective.weights(found.x)
+    slopes = slopes / spread[:, None]
+    return LogisticFit(slopes, intercepts - centre @ slopes, float(found.fun), int(found.nit))
+
+
+class _Objective(NamedTuple):
+    """Loss and gradient at a point: slopes on uncorrelated features, then intercepts, flat."""
+
+    features: NDArray[np.float32]
+    """(n_cells, n_dims) standardised."""
+    codes: NDArray[np.integer]
+    n_labels: int
+    penalty: float
+    uncorrelate: Callable[..., NDArray[np.float64]]
+    """Of (n_dims, n_labels): solves with the Cholesky factor of the covariance, or with its transpose."""
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], codes: NDArray[np.integer], C: float) -> _Objective:  # noqa: N803
+        from scipy.linalg import cholesky, solve_triangular
+
+        n_cells, n_dims = features.shape
+        n_labels = int(codes.max()) + 1
+        penalty = (2 if n_labels == 2 else 1) / (C * n_cells)
+        covariance = (features.T @ features).astype(np.float64) / n_cells
+        factor = cholesky(covariance + max(RIDGE, penalty * n_labels) * np.eye(n_dims), lower=True)
+
+        def uncorrelate(values: NDArray[np.float64], *, transposed: bool) -> NDArray[np.float64]:
+            return solve_triangular(factor, values, lower=True, trans=int(transposed), check_finite=False)
+
+        return cls(features, codes, n_labels, penalty, uncorrelate)
+
+    def weights(self, point: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Slopes (n_dims, n_labels) on the features, and intercepts (n_labels,)."""
+        table = point.reshape(-1, self.n_labels)
+        return self.uncorrelate(table[:-1], transposed=True), table[-1]
+
+    def __call__(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slopes, intercepts = self.weights(point)
+        cells = np.arange(len(self.codes))
+        scores = self.features @ slopes.astype(np.float32)
+        scores += intercepts.astype(np.float32)
+        scores -= scores.max(axis=1, keepdims=True)
+        own = scores[cells, self.codes].sum(dtype=np.float64)
+        np.exp(scores, out=scores)
+        sums = scores.sum(axis=1, keepdims=True)
+        loss = (np.log(sums).sum(dtype=np.float64) - own) / len(cells) + self.penalty / 2 * float(np.square(slopes).sum())
+        scores /= sums
+        scores[cells, self.codes] -= 1
+        by_slope = (self.features.T @ scores).astype(np.float64) / len(cells) + self.penalty * slopes
+        by_intercept = scores.sum(axis=0, dtype=np.float64) / len(cells)
+        return loss, np.concatenate([self.uncorrelate(by_slope, transposed=False).ravel(), by_intercept])
