@@ -95,6 +95,14 @@ def test_each_net_is_a_method_with_the_common_tables_under_its_own_and_nets_of_o
     assert [chosen.name for chosen in others] == ["hvg_pca", "control/shuffle", "control/label_oracle"]
 
 
+def test_a_net_with_each_of_its_heads_is_a_method_and_so_is_its_twin(home):
+    changed = study(home, heads=('name = "joint"', 'name = "joint"\nheads = ["knn", "logreg"]'))
+    found = [(chosen.name, chosen.options["name"]) for chosen in changed.methods if "name" in chosen.options]
+    names = [name for name, called in found if called == "joint"]
+    assert names == ["pretrained", "pretrained+knn", "pretrained+logreg"]
+    assert [name for name, _ in found].count("control/untrained_pretrained+knn") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -33,8 +33,8 @@ def study_toml(runs: Sequence[Run], datasets: Sequence[DatasetFacts], methods: M
         Cards by name.
     """
     kept = [run for run in runs if not run.reason.startswith(LEFT_OUT)]
-    chosen = {_method(run, methods.get(run.spec.method, {})): None for run in kept if run.spec.method not in (NET, f"{TWIN}{NET}")}
-    nets = dict.fromkeys("\n".join(_net(run)) for run in kept if run.spec.method == NET)
+    chosen = {_method(run, methods.get(run.spec.method, {})): None for run in kept if _without_head(run) not in (NET, f"{TWIN}{NET}")}
+    nets = _nets([run for run in kept if _without_head(run) == NET])
     lines = [
         f"seeds = [{', '.join(map(str, _seeds(runs, methods)))}]",
         f"tasks = [{', '.join(_text(task) for task in dict.fromkeys(run.spec.task for run in runs))}]",
@@ -66,12 +66,21 @@ def _method(run: Run, card: Card) -> str:
     return f"{{ name = {_text(run.spec.method)}, options = {_value(options)} }}"
 
 
-def _net(run: Run) -> list[str]:
-    """A net that was trained; its twin follows from it."""
-    options = run.spec.method_options
-    tables = {**options.get("config", {}), **({"use": options["use"]} if options.get("use") else {})}
-    name = str(run.facts.get("called") or NET)
-    return ["[[nets]]", f"name = {_text(name)}", *(f"{table} = {_value(content)}" for table, content in tables.items())]
+def _without_head(run: Run) -> str:
+    """Name of the method that a head is on, or of the method."""
+    return run.spec.method.partition("+")[0]
+
+
+def _nets(runs: Sequence[Run]) -> list[str]:
+    """Each net that was trained, with the heads that were on it; its twin follows from it."""
+    heads: dict[str, dict[str, None]] = {}
+    for run in runs:
+        options, head = run.spec.method_options, run.spec.method.partition("+")[2]
+        tables = {**options.get("config", {}), **({"use": options["use"]} if options.get("use") else {})}
+        name = str(run.facts.get("called") or NET).removesuffix(f"+{head}")
+        lines = ["[[nets]]", f"name = {_text(name)}", *(f"{table} = {_value(content)}" for table, content in tables.items())]
+        heads.setdefault("\n".join(lines), {}).update({head: None} if head else {})
+    return [f"{net}\nheads = {_value(list(on_it))}" if on_it else net for net, on_it in heads.items()]
 
 
 def _dataset(facts: DatasetFacts) -> list[str]:
