@@ -106,6 +106,8 @@ class TaskCard:
     query_visible: bool = False
     """Train and query are the same unlabelled cells, so transductive methods may run and supervised ones may not."""
     version: str = "1"
+    reads_terms: bool = False
+    """Scores by the terms of the labels in the Cell Ontology, where the data have them."""
     verb_options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the verb, e.g. ``{"hide": 0.15}``; part of the key of the output."""
 

@@ -17,6 +17,7 @@ from scipy import sparse
 from .errors import InputError, NotApplicable
 from .keys import digest_of_array, digest_of_json, digest_of_strings
 from .matrix import CsrMatrix, Matrix
+from .ontology import LabelTerms
 
 
 class Scale(StrEnum):
@@ -61,6 +62,8 @@ class Dataset:
         ``source``, ``citation``, ``planted`` (what was planted), ``catalog`` (name in the catalogue, for the leakage answer).
     notes
         What was done on the way here (cells dropped, sampled, duplicates summed), one sentence each, for the report.
+    terms
+        Which term of the Cell Ontology each label is, where somebody said; methods never see it.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Dataset:
     obsm: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    terms: LabelTerms | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.obs), len(self.var))
@@ -144,12 +148,13 @@ class Dataset:
         """Without these roles and their columns, and without every obs column that no other role uses.
 
         Other columns may copy the hidden one (``cell_type`` and ``cell_type_ontology_term_id``), and clusterings or obsm
-        arrays may be made from it, so only the columns of the roles that stay are kept.
+        arrays may be made from it, so only the columns of the roles that stay are kept. With the label go the terms of the labels.
         """
         left = {role: column for role, column in self.roles.items() if role not in roles}
         hidden = {self.roles[role] for role in roles if role in self.roles}
         kept = [c for c in self.obs.columns if c in left.values() and c not in hidden]
-        return replace(self, obs=self.obs[kept], roles={r: c for r, c in left.items() if c in kept}, obsm={})
+        terms = None if "label" in roles else self.terms
+        return replace(self, obs=self.obs[kept], roles={r: c for r, c in left.items() if c in kept}, obsm={}, terms=terms)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -84,7 +84,7 @@ def _of_terms(found: Mapping[str, Term], version: str, source: str) -> Ontology:
         raise InputError(f"{source} has no terms as {PREFIX}0000000; is it the Cell Ontology?")
     pairs = [(term, parent) for term, said in live.items() for parent in said.parents]
     if lost := sorted({parent for _, parent in pairs} - live.keys()):
-        raise InputError(f"{source} makes terms kinds of {', '.join(lost[:5])} ({len(lost)} such), which it does not have or calls obsolete")
+        raise InputError(f"{source} makes terms kinds of {', '.join(lost[:5])} ({len(lost)} such), which it has not or calls obsolete")
     terms = np.array(sorted(live))
     children, parents = (np.array([pair[i] for pair in pairs], dtype=terms.dtype) for i in (0, 1))
     return Ontology(

@@ -249,4 +249,5 @@ def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset, question
 def _shown(data: Dataset, card: MethodCard) -> Dataset:
     """What a method sees. A column in two roles (the donors as batches) stays for the one that it reads, unless the other is the label."""
     unread = [role for role in data.roles if role not in card.reads]
-    return data.with_roles(**{role: None for role in unread if role != "label"}).hide(*(role for role in unread if role == "label"))
+    read = data.with_roles(**{role: None for role in unread if role != "label"}).hide(*(role for role in unread if role == "label"))
+    return replace(read, terms=None)

@@ -182,6 +182,7 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
     task: TaskCard = TASKS.get(task_name).card
     for data in scored.views(task):
         facts, columns = task_facts(task, data), cache(data.column_key)
+        terms = [data.terms.key] if task.reads_terms and data.terms is not None else []
         for chosen, method in methods:
             card: MethodCard = method.card
             if not has_verb(method, task.asks) and _is_not_missed(chosen, method, grid):
@@ -191,7 +192,8 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             knows_better = found is None and hasattr(method, "seconds_per_1000_cells")
             to_prepare = method.seconds_to_prepare() if found is None and hasattr(method, "prepare") else None
             pace = method.seconds_per_1000_cells(data) if knows_better else card.seconds_per_1000_cells
-            data_key = digest_of_json([data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)])
+            read = [data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)]
+            data_key = digest_of_json([*read, *terms])
             for seed in _seeds(grid, card):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
                 has_own_output = not is_shared(method, task)
