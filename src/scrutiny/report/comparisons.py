@@ -113,11 +113,14 @@ class Comparison:
 
     @cached_property
     def cost(self) -> pd.DataFrame:
-        """Mean over seeds of seconds (fit and embed) and peak_memory_mb, index method."""
+        """Mean over seeds, index method; NaN: not told. Seconds are those to fit and to answer, ``trainable`` numbers that were learnt."""
         once = self.rows.drop_duplicates("run_key")
-        once = once.assign(compute=once["seconds_fit"].astype(float) + once["seconds_embed"].astype(float))
-        costs = once[once["method"].isin(self.values.index)].groupby("method")[["compute", "peak_memory_mb"]].mean()
-        return costs.rename(columns={"compute": "seconds"}).astype(float)
+        once = once[once["method"].isin(self.values.index)].copy()
+        for name in ("seconds_fit", "seconds_embed", "peak_memory_mb", "trainable", "n_answered"):
+            once[name] = once[name].astype(float) if name in once else np.nan
+        once["seconds"] = once["seconds_fit"] + once["seconds_embed"]
+        once["cells_per_second"] = once["n_answered"] / once["seconds_embed"].where(once["seconds_embed"] > 0)
+        return once.groupby("method")[["seconds", "peak_memory_mb", "seconds_fit", "cells_per_second", "trainable"]].mean()
 
     @cached_property
     def replicates(self) -> Replicated:

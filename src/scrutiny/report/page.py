@@ -18,6 +18,7 @@ from scrutiny.core.atomic import write_atomic
 from scrutiny.core.errors import InputError
 from scrutiny.engine.store import Store
 
+from .annotation_section import parts
 from .facts import UNKNOWN
 from .figures import chart, columns, map_scores
 from .finding import SEVERITIES
@@ -30,10 +31,10 @@ from .scatter import Maps, maps, packed_maps
 from .sentences import overall
 from .table import long, wide
 from .verdict import MARGIN
-from .words import duration, metric_words, number, plain, title
+from .words import duration, metric_words, number, plain, rounded, split_words, title
 
 MOST_BYTES = 10_000_000
-STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "media.css")
+STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "annotation.css", "media.css")
 SCRIPTS = ("page.js", "scores.js", "cost.js", "reconstruction.js", "maps.js", "table.js")
 
 
@@ -109,6 +110,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         datasets=[_dataset(gathered, name, shown) for name in gathered.facts],
         pairs=list(zip(found, gathered.verdicts, gathered.recommendations, tables)),
         pictures=pictures,
+        annotation=parts(gathered),
         problems=[gathered.problems(comparison) for comparison in found],
         findings=gathered.findings,
         tally=Counter(finding.severity for finding in gathered.findings),
@@ -175,6 +177,8 @@ def _template() -> jinja2.Template:
         "plain": plain,
         "title": title,
         "metric_words": metric_words,
+        "rounded": rounded,
+        "split_words": split_words,
         "breakable": _breakable,
     }
     return environment.get_template("page.html")

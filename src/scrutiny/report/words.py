@@ -11,6 +11,18 @@ AIMS = {
     "cell_types": "telling apart the cell types",
     "integration": "integrating the batches",
     "label_transfer": "transferring labels to unseen cells",
+    "annotation": "annotating cells of a held-out batch",
+    "annotation_random": "annotating cells of the same batches",
+    "annotation_across_donors": "annotating cells of other donors",
+    "annotation_across_studies": "annotating cells of another study",
+    "annotation_across_species": "annotating cells of another species",
+    "annotation_across_tissues": "annotating cells of another tissue",
+    "annotation_few_1": "annotating from 1 labelled cell of each type",
+    "annotation_few_5": "annotating from 5 labelled cells of each type",
+    "annotation_few_10": "annotating from 10 labelled cells of each type",
+    "annotation_few_50": "annotating from 50 labelled cells of each type",
+    "annotation_unseen_types": "annotating where some types were never seen",
+    "reference_mapping": "mapping cells onto a reference",
     "batch_mixing": "mixing the batches",
     "reconstruction": "predicting the expression",
     "reconstruction_masked_15": "predicting hidden expression (15%)",
@@ -18,7 +30,14 @@ AIMS = {
     "read_depth": "predicting the full depth",
 }
 """Task to what it is for, in the order of the report."""
+SPLITS = {
+    "annotation": "a held-out batch",
+    "annotation_random": "cells drawn at random",
+    "annotation_unseen_types": "with unseen types",
+}
+"""Task of annotation to what was held out, where its name does not say it."""
 METRICS = {
+    "macro_f1": "macro-F1",
     "probe_logreg_macro_f1": "macro-F1 of predicted cell types",
     "scib_total": "scIB total score",
     "ilisi": "iLISI",
@@ -37,6 +56,11 @@ def aim(key: Key) -> str:
 def purpose(task: str) -> str:
     """What a task is for, whatever the data."""
     return AIMS.get(task, f"the task {task}")
+
+
+def split_words(task: str) -> str:
+    """What a task of annotation holds out, e.g. "across donors"."""
+    return SPLITS.get(task, task.removeprefix("annotation_").replace("_", " "))
 
 
 def metric_words(metric: str) -> str:
@@ -63,6 +87,11 @@ def number(value: float | None, *, signed: bool = False, digits: int = 2) -> str
     if float(text) == 0:
         return text
     return ("−" if value < 0 else "+" if signed else "") + text
+
+
+def rounded(value: float) -> str:
+    """A large number to two digits, e.g. "1,200"; a small one as it is."""
+    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else number(value, digits=1)
 
 
 def with_interval(found: Interval, *, signed: bool = False) -> str:
