@@ -24,13 +24,18 @@ def randomise(net: nn.Module, seed: int) -> None:
     std: float | None = getattr(net, "initial_std", None)
     with torch.no_grad():
         for name, module in net.named_modules():
-            digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+            generator = generator_of(seed, name)
             if hasattr(module, "reset"):
                 module.reset(generator)
             else:
                 _draw(module, std, generator)
     net.requires_grad_(False)
+
+
+def generator_of(seed: int, name: str) -> torch.Generator:
+    """What a module of that name draws its weights by."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def _draw(module: nn.Module, std: float | None, generator: torch.Generator) -> None:

@@ -111,13 +111,27 @@ def attend_itself_too(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], k
     return out[..., :width] + out[..., width : width + 1] * v
 
 
+QUERIES, KEYS_AND_VALUES, ALL_THREE = range(1), range(1, 3), range(3)
+
+
+class QueriesKeysValues(nn.Linear):
+    """One matrix for queries, keys and values, in this order, some of which may be asked for alone: (N, D) -> (N, n D)."""
+
+    def forward(self, x: Tensor, parts: range = ALL_THREE) -> Tensor:
+        if parts == ALL_THREE:
+            return super().forward(x)
+        n = len(self.weight) // 3
+        rows = slice(parts.start * n, parts.stop * n)
+        return F.linear(x, self.weight[rows], self.bias[rows])
+
+
 class SelfAttention(nn.Module):
-    """Multi-head attention with one matrix for queries, keys and values, in this order."""
+    """Multi-head attention."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.qkv = QueriesKeysValues(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,9 +141,8 @@ class SelfAttention(nn.Module):
 
     def project_first(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """As `project`, with the queries (B, H, E) of the first token of each cell only."""
-        d = x.shape[1]
-        q = F.linear(x[batch.start], self.qkv.weight[:d], self.qkv.bias[:d]).unflatten(1, (self.n_heads, -1))  # (B, H, E)
-        k, v = F.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).unflatten(1, (2, self.n_heads, -1)).unbind(1)  # (N, H, E) each
+        q = self.qkv(x[batch.start], QUERIES).unflatten(1, (self.n_heads, -1))  # (B, H, E)
+        k, v = self.qkv(x, KEYS_AND_VALUES).unflatten(1, (2, self.n_heads, -1)).unbind(1)  # (N, H, E) each
         return q, k, v
 
 

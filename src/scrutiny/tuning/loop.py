@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -83,12 +83,26 @@ class State:
 
 
 class Trainee(nn.Module):
-    """Net and objective as one module, so that one call, which other processes can be told of, gives the loss."""
+    """Net and objective as one module, so that one call, which other processes can be told of, gives the loss.
 
-    def __init__(self, subject: Subject, objective: Objective) -> None:
+    Parameters
+    ----------
+    trained
+        Names of the net's weights that are trained; None: all. Statistics of a net that is not trained as a whole stay as they are.
+    """
+
+    def __init__(self, subject: Subject, objective: Objective, trained: Collection[str] | None = None) -> None:
         super().__init__()
         self.net, self.objective = subject.net, objective
-        self.subject = subject
+        self.subject, self.whole = subject, trained is None
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(self.whole or name in trained)  # type: ignore[operator]
+        self.frozen = frozenset() if trained is None else frozenset(f"net.{name}" for name in self.net.state_dict() if name not in trained)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.net.train(mode and self.whole)
+        return self
 
     def forward(self, batch: Batch) -> Loss:
         return self.objective(self.subject, batch)
@@ -109,6 +123,9 @@ class Trainer:
         Of this process; where the feed is of several, they have met (`scrutiny.tuning.distributed.joined`) and see the same folder.
     tell
         Is told of each step, in the first process alone.
+    trained
+        Names of the net's weights that are trained; None: all. Of the others nothing is computed on the way back that need not be, and
+        nothing is kept in snapshots.
     """
 
     def __init__(
@@ -124,11 +141,11 @@ class Trainer:
         key: str,
         device: torch.device,
         tell: Callable[[Report], None],
+        trained: Collection[str] | None = None,
     ) -> None:
         self.subject, self.training, self.feed = subject, training, feed
         self.n_cells, self.validation, self.key, self.device, self.tell = n_cells, validation, key, device, tell
-        self.trainee = Trainee(subject, objective).to(device).train()
-        subject.net.requires_grad_(True)
+        self.trainee = Trainee(subject, objective, trained).to(device).train()
         self.optimiser = optimiser(self.trainee, training)
         self.snapshots, self.log = Snapshots(folder / "snapshots"), Log(folder / "log.csv")
         self.state = State()
@@ -143,7 +160,7 @@ class Trainer:
             self._train()
         if self.training.patience:
             self._over_all({"here": 1.0})  # not before the first process has written them
-            restore(self.trainee, self.snapshots.at(self.state.best_step).tensors)
+            restore(self.trainee, self.snapshots.at(self.state.best_step).tensors, self.trainee.frozen)
         return self.state
 
     @property
@@ -291,7 +308,8 @@ class Trainer:
             return
         state = {**asdict(self.state), "place": list(self.state.place), "rows": self.log.rows, "key": self.key, "under": self._conditions()}
         keep = self.state.best_step if self.training.patience else None
-        self.snapshots.put(self.state.step, Snapshot(tensors_of(self.trainee, self.optimiser), state), keep=keep)
+        tensors = tensors_of(self.trainee, self.optimiser, self.trainee.frozen)
+        self.snapshots.put(self.state.step, Snapshot(tensors, state), keep=keep)
 
     def _resume(self) -> None:
         found = self.snapshots.last()
@@ -304,7 +322,7 @@ class Trainer:
         self._check(state.pop("key"), state.pop("under"))
         self.log.rows = state.pop("rows")
         self.state = State.of(state)
-        restore(self.trainee, found.tensors)
+        restore(self.trainee, found.tensors, self.trainee.frozen)
         restore_optimiser(self.trainee, self.optimiser, found.tensors)
 
     def _conditions(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,19 +30,20 @@ class Snapshot(NamedTuple):
     state: dict[str, Any]
 
 
-def tensors_of(modules: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
-    """Weights, and what the optimiser remembers of each, by name."""
+def tensors_of(modules: nn.Module, optimiser: Optimizer, frozen: Collection[str] = ()) -> dict[str, Tensor]:
+    """Weights, but for the ``frozen`` ones, and what the optimiser remembers of each, by name."""
     names = {id(parameter): name for name, parameter in modules.named_parameters()}
-    found = {f"module/{name}": tensor for name, tensor in modules.state_dict().items()}
+    found = {f"module/{name}": tensor for name, tensor in modules.state_dict().items() if name not in frozen}
     for parameter, state in optimiser.state.items():
         for what, value in state.items():
             found[f"optimiser/{names[id(parameter)]}/{what}"] = torch.as_tensor(value)
     return found
 
 
-def restore(modules: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give modules the weights of a snapshot. Raises InputError if they are of another net or objective."""
+def restore(modules: nn.Module, tensors: Mapping[str, Tensor], frozen: Collection[str] = ()) -> None:
+    """Give modules the weights of a snapshot, beside the ``frozen`` ones. Raises InputError if they are of another net or objective."""
     weights = {name.removeprefix("module/"): tensor for name, tensor in tensors.items() if name.startswith("module/")}
+    weights |= {name: tensor for name, tensor in modules.state_dict().items() if name in frozen}
     try:
         modules.load_state_dict(weights)
     except RuntimeError as error:

@@ -19,7 +19,8 @@ class Cells(NamedTuple):
     """Some cells of a corpus.
 
     ``counts`` (n, n_genes) CSR float32 of the genes that the model knows, columns sorted; ``totals`` (n,) float64 of all genes that were
-    measured; ``ids`` (n,) str; ``ontology`` (n,) str Cell Ontology ids, '' where unknown; ``studies`` (n,) str.
+    measured; ``ids`` (n,) str; ``ontology`` (n,) str Cell Ontology ids, '' where unknown; ``studies`` (n,) str; ``labels`` (n,) int64
+    number of the label that is learnt from, None where none is.
     """
 
     counts: sparse.csr_matrix
@@ -27,13 +28,14 @@ class Cells(NamedTuple):
     ids: NDArray[np.str_]
     ontology: NDArray[np.str_]
     studies: NDArray[np.str_]
+    labels: NDArray[np.int64] | None = None
 
     @property
     def n_cells(self) -> int:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.integer]) -> Cells:
-        return Cells(self.counts[rows], self.totals[rows], self.ids[rows], self.ontology[rows], self.studies[rows])
+        return Cells(*(None if values is None else values[rows] for values in self))
 
 
 Tokenise = Callable[[Cells], Tokens]
@@ -80,6 +82,10 @@ class Subject:
         Expression of all genes (B, n_words) in the family's own units, from ``cells`` (B, D').
     enter, layers
         What enters the first layer (N, D), and the layers, for objectives that run the net in another way.
+    blocks, above
+        Names of the net's list of layers, and of its parts between the last of them and the vector of a cell.
+    together
+        Whether the cells of a batch change each other.
     """
 
     family: str
@@ -103,6 +109,9 @@ class Subject:
     profiles: Callable[[Tensor], Tensor] | None = None
     enter: Callable[[Batch], Tensor] | None = None
     layers: Sequence[Block] | None = None
+    blocks: str = "layers"
+    above: tuple[str, ...] = ()
+    together: bool = False
 
     def is_gene(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the tokens (n,) are genes of the corpus."""

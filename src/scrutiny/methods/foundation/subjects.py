@@ -112,6 +112,8 @@ def _scfoundation(model: Any, matched: Matched) -> dict[str, Any]:
         "genes": net.genes,
         "hidden_values": hidden_values,
         "depths": (config.source, config.target),
+        "blocks": "encoder",
+        "above": ("encoder_norm",),
     }
 
 
@@ -171,6 +173,7 @@ def _scbert(model: Any, matched: Matched) -> dict[str, Any]:
         "cell_width": config.width,
         "n_words": config.n_tokens,
         "class_logits": net.logits,
+        "above": ("norm",),
     }
 
 
@@ -189,6 +192,7 @@ def _uce(model: Any, matched: Matched) -> dict[str, Any]:
         "cell_width": files.config.decoder[-1],
         "n_words": len(files.table),
         "log_odds": log_odds,
+        "above": ("decoder",),
     }
 
 
@@ -210,6 +214,8 @@ def _cellplm(model: Any, matched: Matched) -> dict[str, Any]:
         "cell_width": config.post_latent_dim,
         "n_words": config.out_dim,
         "hidden_values": lambda batch: torch.log1p(net.decoder(cells(batch)).mean)[batch.cells["hidden"]],
+        "above": ("norm", "cluster", "latent_hidden", "latent"),
+        "together": True,
     }
 
 
@@ -222,6 +228,8 @@ def _langcell(model: Any, matched: Matched) -> dict[str, Any]:
         "width": files.config.hidden_size,
         "cell_width": net.projection.out_features,
         "n_words": files.config.vocab_size,
+        "blocks": "bert.layers",
+        "above": ("projection",),
     }
 
 
@@ -236,6 +244,7 @@ def _scimilarity(model: Any, matched: Matched) -> dict[str, Any]:
         "cell_width": config.latent,
         "n_words": config.n_genes,
         "profiles": net.decoder,
+        "above": ("out",),
     }
 
 
