@@ -153,6 +153,13 @@ def test_a_plan_lists_each_training_once_and_makes_nothing(home, tmp_path):
     assert re.search(r"6 trainings, roughly \d+ s; then \d+ jobs, about", said)
 
 
+def test_the_heads_of_a_net_share_its_training(home, tmp_path):
+    changed = study(home, heads=('name = "joint"', 'name = "joint"\nheads = ["knn", "logreg"]'), tasks=('["cell_types"]', '["annotation"]'))
+    plan = changed.plan(tmp_path / "results")
+    assert {run.spec.method for run in plan.runs if run.called.startswith("joint")} == {"pretrained+knn", "pretrained+logreg"}
+    assert [(made.called, made.seed) for made in plan.preparations()] == [("joint", 0), ("joint", 1)]
+
+
 def test_the_budget_counts_the_trainings(home, tmp_path):
     def states(budget):
         changed = study(home, budget=("seeds =", f'budget = "{budget}"\nseeds ='), compute=("teraflops = 1e-4", "teraflops = 1e4"))

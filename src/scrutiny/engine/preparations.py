@@ -32,10 +32,12 @@ class Preparation:
 
 
 def preparations(runs: Iterable[Planned]) -> list[Preparation]:
-    """Those that these Runs rest on, done or not, each once."""
+    """Those that these Runs rest on, done or not, each once: the heads on a net share its training."""
     found: dict[str, Preparation] = {}
     for run in runs:
         if run.seconds_to_prepare is not None:
-            key = digest_of_json([run.spec.method, dict(run.spec.method_options), run.spec.seed])
-            found.setdefault(key, Preparation(run.chosen, run.called, run.spec.seed, run.seconds_to_prepare))
+            method, _, head = run.spec.method.partition("+")
+            key = digest_of_json([method, dict(run.spec.method_options), run.spec.seed])
+            called = run.called.removesuffix(f"+{head}") if head else run.called
+            found.setdefault(key, Preparation(run.chosen, called, run.spec.seed, run.seconds_to_prepare))
     return list(found.values())
