@@ -64,7 +64,18 @@ HEADS: dict[str, str] = {
 """What a method that embeds is combined with to tell labels: ``hvg_pca+knn``."""
 
 TASKS: dict[str, str] = {
-    "annotation": "scrutiny.tasks.annotation:Annotation",
+    "annotation": "scrutiny.tasks.annotation:AcrossBatches",
+    "annotation_random": "scrutiny.tasks.annotation:AtRandom",
+    "annotation_across_donors": "scrutiny.tasks.annotation:AcrossDonors",
+    "annotation_across_studies": "scrutiny.tasks.annotation:AcrossStudies",
+    "annotation_across_species": "scrutiny.tasks.annotation:AcrossSpecies",
+    "annotation_across_tissues": "scrutiny.tasks.annotation:AcrossTissues",
+    "annotation_few_1": "scrutiny.tasks.few_shot:Few1",
+    "annotation_few_5": "scrutiny.tasks.few_shot:Few5",
+    "annotation_few_10": "scrutiny.tasks.few_shot:Few10",
+    "annotation_few_50": "scrutiny.tasks.few_shot:Few50",
+    "annotation_unseen_types": "scrutiny.tasks.mapping:UnseenTypes",
+    "reference_mapping": "scrutiny.tasks.mapping:ReferenceMapping",
     "cell_types": "scrutiny.tasks.cells:CellTypes",
     "integration": "scrutiny.tasks.cells:Integration",
     "batch_mixing": "scrutiny.tasks.cells:BatchMixing",
@@ -78,6 +89,22 @@ TASKS: dict[str, str] = {
 METRICS: dict[str, str] = {
     "macro_f1": "scrutiny.metrics.annotation:macro_f1",
     "accuracy": "scrutiny.metrics.annotation:accuracy",
+    "weighted_f1": "scrutiny.metrics.annotation:weighted_f1",
+    "balanced_accuracy": "scrutiny.metrics.annotation:balanced_accuracy",
+    "macro_f1_rare": "scrutiny.metrics.annotation:macro_f1_rare",
+    "cohen_kappa": "scrutiny.metrics.annotation:cohen_kappa",
+    "macro_f1_seen": "scrutiny.metrics.novelty:macro_f1_seen",
+    "seen_unseen_harmonic": "scrutiny.metrics.novelty:seen_unseen_harmonic",
+    "unseen_rejected": "scrutiny.metrics.novelty:unseen_rejected",
+    "novelty_auroc": "scrutiny.metrics.novelty:novelty_auroc",
+    "seen_accepted": "scrutiny.metrics.novelty:seen_accepted",
+    "ece": "scrutiny.metrics.calibration:ece",
+    "ece_calibrated": "scrutiny.metrics.calibration:ece_calibrated",
+    "brier": "scrutiny.metrics.calibration:brier",
+    "aurc": "scrutiny.metrics.calibration:aurc",
+    "accuracy_at_90_coverage": "scrutiny.metrics.calibration:accuracy_at_90_coverage",
+    "coverage": "scrutiny.metrics.calibration:coverage",
+    "accuracy_accepted": "scrutiny.metrics.calibration:accuracy_accepted",
     "asw_label": "scrutiny.metrics.silhouettes:asw_label",
     "isolated_asw": "scrutiny.metrics.silhouettes:isolated_asw",
     "asw_batch": "scrutiny.metrics.silhouettes:asw_batch",
@@ -134,6 +161,9 @@ METRICS: dict[str, str] = {
 }
 
 DERIVED: dict[str, str] = {
+    "told_labels": "scrutiny.metrics.annotation:told_labels",
+    "calibrated": "scrutiny.metrics.calibration:calibrated",
+    "confidence": "scrutiny.metrics.calibration:confidence",
     "neighbors": "scrutiny.metrics.neighbors:neighbors",
     "connectivities": "scrutiny.metrics.neighbors:connectivities",
     "neighbor_weights": "scrutiny.metrics.mixing:neighbor_weights",
