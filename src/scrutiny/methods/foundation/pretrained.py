@@ -105,7 +105,7 @@ class _Net:
 
     def facts(self, data: Dataset) -> dict[str, Any]:
         """What a report must know: how it is made and, once the corpus is built, which genes it knows and whether these cells are in it."""
-        told = {"training": self.told()}
+        told = {"training": self.making()}
         if self.trainings.built:
             told |= {"genes": self.drafted.match(data).facts, **self.exposure(data)}
         return told
@@ -114,7 +114,7 @@ class _Net:
         """Whether the net is trained on these cells; nothing for one that is not trained."""
         return {}
 
-    def told(self) -> dict[str, Any]:
+    def making(self) -> dict[str, Any]:
         """How the net is made, as plain values."""
         built = self.trainings.built
         corpus = {"cells": built.n_cells, "files": sorted(built.manifest["files"])} if built else {}
@@ -190,9 +190,9 @@ class Pretrained(_Net):
             self._exposures[key] = exposure_facts(data, self.trainings.corpus().folder)
         return self._exposures[key]
 
-    def told(self) -> dict[str, Any]:
+    def making(self) -> dict[str, Any]:
         until = {name: value for name in ENDS if (value := getattr(self.config.training, name))}
-        return {**super().told(), "objective": self.config.objective, "until": until}
+        return {**super().making(), "objective": self.config.objective, "until": until}
 
 
 class UntrainedPretrained(_Net):
