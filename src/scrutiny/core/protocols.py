@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -21,12 +21,19 @@ class Problem:
 
     ``truth`` maps names to arrays (n_query,), or to what is known of labels: only metrics and controls ever see it. ``asks`` are arrays
     that say what is asked of these cells: further keyword arguments of the verb, seen by every method and part of the key of its output.
+    ``scored`` are the rows of the query that evidence is about; None: all of them.
     """
 
     train: Dataset
     query: Dataset
     truth: Mapping[str, Any]
     asks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    scored: NDArray[np.intp] | None = None
+
+    @property
+    def scored_cells(self) -> Dataset:
+        """The cells that evidence is about."""
+        return self.query if self.scored is None else self.query.take(self.scored)
 
 
 @runtime_checkable
@@ -114,11 +121,24 @@ class EmbeddingReader(Protocol):
     """Name of that method."""
     embedder_options: Mapping[str, Any]
 
-    def fit(self, train: CellEmbedding, labels: NDArray[np.str_], *, seed: int) -> Self:
-        """``labels`` (n_cells,), `UNLABELLED` where nobody knows."""
+    def fit(self, train: CellEmbedding, labels: NDArray[np.str_], *, seed: int, groups: NDArray[np.str_] | None) -> Self:
+        """``labels`` (n_cells,), `UNLABELLED` where nobody knows; ``groups`` (n_cells,) donors or batches, if the card reads them."""
         ...
 
     def predict_labels(self, query: CellEmbedding) -> LabelPrediction: ...
+
+
+@runtime_checkable
+class PredictionReader(Protocol):
+    """Tells labels from what other methods told, which the engine makes or finds in its cache."""
+
+    card: MethodCard
+    members: Sequence[tuple[str, Mapping[str, Any]]]
+    """Names of those methods, with their options."""
+
+    def combine(self, predictions: Sequence[LabelPrediction]) -> LabelPrediction:
+        """``predictions`` of the members, in their order, of the same cells in the same order."""
+        ...
 
 
 class Task(Protocol):

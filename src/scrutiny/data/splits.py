@@ -5,6 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from scrutiny.core.dataset import Dataset
+
+GROUPS = ("donor", "batch")
+"""Roles that part cells into groups which new cells would not belong to; the first that says something is used."""
+
+
+def groups_of(data: Dataset) -> NDArray[np.str_] | None:
+    """Donor, or else batch, of each cell (n_cells,); None where there is one only, or nobody says."""
+    for role in GROUPS:
+        if data.has(role) and len(np.unique(data.role(role))) > 1:
+            return data.role(role)
+    return None
+
 
 def stratified_folds(strata: NDArray[np.str_], n_folds: int, rng: np.random.Generator) -> NDArray[np.int8]:
     """Fold of every cell (n_cells,), each stratum dealt as evenly as it goes.

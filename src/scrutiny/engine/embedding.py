@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from scrutiny.core.outputs import OUTPUTS, CellEmbedding, Output
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METHODS
 from scrutiny.core.scores import Cost
+from scrutiny.data.splits import groups_of
 
 from .meter import Meter
 from .provenance import module_versions
@@ -102,6 +103,8 @@ class Made(NamedTuple):
     """Parameters that were learnt, where the method counts them."""
     n_answered: int | None = None
     """Cells that ``seconds_embed`` were spent on."""
+    told: Mapping[str, Any] = {}
+    """What the method says, once it has answered, of how it came to it: facts of the Run."""
 
     def after(self, embedding: Cost, n_cells: int) -> Made:
         """With the cost of an embedding that was read; of its cells the ``n_cells`` of the query count as asked, the others as fitting."""
@@ -118,7 +121,7 @@ class Made(NamedTuple):
     @property
     def cost(self) -> dict[str, Any]:
         """What of it a `Cost` keeps."""
-        return {name: value for name, value in self._asdict().items() if name != "output"}
+        return {name: value for name, value in self._asdict().items() if name not in ("output", "told")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +205,8 @@ class Request:
         """
         meter.begin()
         started = time.perf_counter()
-        method = self.method.fit(embedded.of_cells(self.train.cell_ids), self.train.role("label"), seed=self.seed)
+        cells, labels = embedded.of_cells(self.train.cell_ids), self.train.role("label")
+        method = self.method.fit(cells, labels, seed=self.seed, groups=groups_of(self.train))
         fitted = time.perf_counter()
         output = getattr(method, self.question.verb)(embedded.of_cells(self.query.cell_ids), **self.question.options)
         return self._made(output, fitted - started, time.perf_counter() - fitted, meter)
@@ -210,7 +214,24 @@ class Request:
     def _made(self, output: Any, seconds_fit: float, seconds_embed: float, meter: Meter) -> Made:
         aligned = self.checked(output).aligned_to(self.query.cell_ids)
         gpu, trainable = getattr(self.method, "gpu", ""), getattr(self.method, "n_trainable", None)
-        return Made(aligned, seconds_fit, seconds_embed, meter.peak_mb(), gpu, trainable, self.query.n_cells)
+        told = getattr(self.method, "told", {})
+        return Made(aligned, seconds_fit, seconds_embed, meter.peak_mb(), gpu, trainable, self.query.n_cells, told)
+
+    def combine(self, found: Sequence[tuple[Output, Cost]]) -> Made:
+        """Of a method that tells labels from what others told: the outputs of its members, on these cells, and what they cost together."""
+        started = time.perf_counter()
+        output = self.checked(self.method.combine([output for output, _ in found])).aligned_to(self.query.cell_ids)
+        costs = [cost for _, cost in found]
+        trainable = [cost.trainable for cost in costs]
+        return Made(
+            output,
+            sum(cost.seconds_fit for cost in costs),
+            sum(cost.seconds_embed for cost in costs) + time.perf_counter() - started,
+            max((cost.peak_memory_mb for cost in costs if cost.peak_memory_mb is not None), default=None),
+            next((cost.gpu for cost in costs if cost.gpu), ""),
+            None if None in trainable else sum(n for n in trainable if n is not None),
+            self.query.n_cells,
+        )
 
     def ask(self, method: Any, query: Dataset, truth: Mapping[str, NDArray[np.str_]]) -> Any:
         """What a fitted method answers for some of the cells."""

@@ -20,7 +20,7 @@ from scrutiny.core.errors import MissingDependency, NotApplicable, StoreError
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.outputs import CellEmbedding, Output, output_from
-from scrutiny.core.protocols import EmbeddingReader, Problem, Task
+from scrutiny.core.protocols import EmbeddingReader, PredictionReader, Problem, Task
 from scrutiny.core.registry import TASKS
 from scrutiny.core.scores import Cost, Run, RunSpec, Status
 
@@ -37,6 +37,8 @@ from .shards import Shards
 from .store import Store
 
 Tell = Callable[[Message], None]
+TOLD = "told"
+"""Where the facts of a cached output have what its method told of it."""
 
 
 def perform(job: Job, data: Dataset, setting: Setting, tell: Tell, *, alone: bool) -> Ended:
@@ -61,6 +63,7 @@ class _Answer(NamedTuple):
     output: Output
     cost: Cost
     key: str
+    told: Mapping[str, Any]
 
 
 class _Performance:
@@ -142,12 +145,12 @@ class _Performance:
         evidence = self._evidence({**context, **task.evidence(answer.output, problem)})
         card = self._card()
         is_compared = card.kind != "control" or bool(card.twin_of)  # what pretraining adds is a difference with an interval
-        scores = score_all(task.card, evidence, _cells(problem.query, view), with_replicates=is_compared)
+        scores = score_all(task.card, evidence, _cells(problem.scored_cells, view), with_replicates=is_compared)
         cost = replace(answer.cost, seconds_score=time.perf_counter() - started)
         n_dims = getattr(answer.output, "n_dims", None)
         run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=answer.key, n_dims=n_dims)
         notes = [note for note in problem.query.notes if note not in view.notes]
-        return replace(run, facts={**run.facts, "notes": notes})
+        return replace(run, facts={**run.facts, **answer.told, "notes": notes})
 
     def _answer(self, chosen: Chosen, question: Question, problem: Problem, view: Dataset) -> _Answer:
         """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""
@@ -180,18 +183,25 @@ class _Performance:
         if arrays is None:
             return None
         output = output_from(arrays.by_name).aligned_to(asked.query.cell_ids)
-        return _Answer(output, Cost(**arrays.facts, cached=True), key)
+        facts = dict(arrays.facts)
+        told = facts.pop(TOLD, {})
+        return _Answer(output, Cost(**facts, cached=True), key, told)
 
     def _made(self, asked: Request, key: str, view: Dataset) -> _Answer:
         with self._claimed(key):
             if found := self._cached(asked, key):  # another process made it, between our question and our claim
                 return found
             shards = Shards(self.store.cache, key, asked.query.n_cells) if asked.is_sharded else None
-            made = self._read(asked, view) if isinstance(asked.method, EmbeddingReader) else asked.make(self.meter, shards)
-            self.store.put_output(key, made.output, made.cost)
+            if isinstance(asked.method, EmbeddingReader):
+                made = self._read(asked, view)
+            elif isinstance(asked.method, PredictionReader):
+                made = self._combined(asked, view)
+            else:
+                made = asked.make(self.meter, shards)
+            self.store.put_output(key, made.output, {**made.cost, TOLD: made.told})
             if shards is not None:
                 shards.remove()
-        return _Answer(made.output, Cost(**made.cost), key)
+        return _Answer(made.output, Cost(**made.cost), key, made.told)
 
     def _read(self, asked: Request, view: Dataset) -> Made:
         """What a method tells from the embedding of another one; what that took counts too."""
@@ -202,6 +212,12 @@ class _Performance:
         found = self._answer(embedder, EMBED, Problem(asked.train, both, {}), view)
         made = asked.read(cast(CellEmbedding, found.output), self.meter)
         return made.after(found.cost, asked.query.n_cells)
+
+    def _combined(self, asked: Request, view: Dataset) -> Made:
+        """What a method tells from what others told, each of them asked as if it stood alone; what they took counts."""
+        problem = Problem(asked.train, asked.query, {})
+        answers = [self._answer(Chosen(name, options), asked.question, problem, view) for name, options in asked.method.members]
+        return asked.combine([(answer.output, answer.cost) for answer in answers])
 
     def _context(self, task: Task, view: Dataset) -> Mapping[str, NDArray[Any]]:
         """Evidence that no method changes, made once per data set and task."""
@@ -240,7 +256,7 @@ class _Performance:
         return Run(spec, status, facts=facts, versions=versions, finished=datetime.now(UTC).isoformat(timespec="seconds"), **found)
 
 
-def _cells(query: Dataset, view: Dataset) -> Cells:
+def _cells(scored: Dataset, view: Dataset) -> Cells:
     """The scored cells with their donors, which methods are not shown."""
-    donors = view.role(DONOR)[view.obs.index.get_indexer(query.obs.index)] if view.has(DONOR) else None
-    return Cells(query.cell_ids, donors)
+    donors = view.role(DONOR)[view.obs.index.get_indexer(scored.obs.index)] if view.has(DONOR) else None
+    return Cells(scored.cell_ids, donors)

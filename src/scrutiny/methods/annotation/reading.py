@@ -16,6 +16,8 @@ from scrutiny.core.labels import UNLABELLED, LabelPrediction
 from scrutiny.core.options import as_declared, parameters_of
 from scrutiny.core.outputs import CellEmbedding
 
+from .search import MAX_FOLDS, TRIALS, searching_card, told_of_search
+
 FORWARDED = ("prepare", "is_prepared", "seconds_to_prepare", "seconds_per_1000_cells", "obsm_key", "weights_key", "gpu")
 """What the engine asks of methods that have it; a combination has it if its embedder has."""
 
@@ -34,7 +36,7 @@ class HeadCard:
     """To learn from, and read, 1,000 cells of 50 dimensions."""
     citation: str = ""
     space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Options that a search may choose -> the values that it chooses from, the default among them."""
+    """Options that a search may choose, each an attribute of the head -> the values that it chooses from, the default among them."""
 
 
 class Head(Protocol):
@@ -59,7 +61,8 @@ class Head(Protocol):
 class Reading:
     """A head on the embedding of another method, which the engine makes; see `scrutiny.core.protocols.EmbeddingReader`.
 
-    Takes the options of the head, and those of the embedder.
+    Takes the options of the head, and those of the embedder; and ``trials``, where the head has options to search for (`HeadCard.space`):
+    how many are tried on parts of the training cells (`search_by_validation`), 0: none, it is fitted as it is.
     """
 
     card: MethodCard
@@ -69,11 +72,15 @@ class Reading:
 
     def __init__(self, **options: Any) -> None:
         own, of_embedder = parameters_of(self.head), parameters_of(self.embedding_class)
-        self._head: Any = self.head(**as_declared({name: value for name, value in options.items() if name in own}, own))
+        self.trials = as_declared({TRIALS: options.pop(TRIALS, 0)}, {TRIALS: int})[TRIALS] if self.head.card.space else 0
+        self._own = as_declared({name: value for name, value in options.items() if name in own}, own)
+        self._head: Any = self.head(**self._own)
+        self.told: Mapping[str, Any] = {}
         self.embedder_options = {name: value for name, value in options.items() if name not in own}
         self._embedder = self.embedding_class(**as_declared(self.embedder_options, of_embedder))
         self.outside_key = getattr(self._embedder, "outside_key", frozenset())
-        self.card = combined_card(type(self).card.name, self.head.card, self._embedder.card)
+        card = combined_card(type(self).card.name, self.head.card, self._embedder.card)
+        self.card = searching_card(card, self.trials, seconds_per_trial=MAX_FOLDS * self.head.card.seconds_per_1000_cells)
         if known := getattr(self._embedder, "called", ""):
             self.called = f"{known}+{self.head.card.name}"
 
@@ -81,6 +88,8 @@ class Reading:
     def option_types(cls) -> dict[str, Any]:
         """Options of the head and of the embedder, name to declared type."""
         own, of_embedder = parameters_of(cls.head), parameters_of(cls.embedding_class)
+        if cls.head.card.space:  # type: ignore[attr-defined]
+            own = {**own, TRIALS: int}
         if both := own.keys() & of_embedder.keys():
             raise InputError(f"{cls.card.name}: head and embedder both have the option {sorted(both)}; rename that of the head")
         return own | of_embedder
@@ -99,14 +108,29 @@ class Reading:
         told = self._embedder.facts(data) if hasattr(self._embedder, "facts") else {}
         return {**told, "embedder": self.embedder, "head": self.head.card.name}
 
-    def fit(self, train: CellEmbedding, labels: NDArray[np.str_], *, seed: int) -> Self:
+    def fit(self, train: CellEmbedding, labels: NDArray[np.str_], *, seed: int, groups: NDArray[np.str_] | None = None) -> Self:
         """Learn from the labelled cells. Raises NotApplicable if they have fewer than two labels."""
-        known = labels != UNLABELLED
+        known = np.flatnonzero(labels != UNLABELLED)
         self._names = np.unique(labels[known])
         if len(self._names) < 2:
             raise NotApplicable(f"the training cells have the labels {self._names.tolist()}; at least two are needed")
+        if self.trials:
+            self._search(train.values[known], labels[known], None if groups is None else groups[known], seed)
         self._head.fit(train.values[known], labels[known], seed=seed)
         return self
+
+    def _search(self, vectors: NDArray[np.float32], labels: NDArray[np.str_], groups: NDArray[np.str_] | None, seed: int) -> None:
+        """Choose the options of the head; what was given, or its default, stays where the labelled cells are too few to tell."""
+
+        def answer(options: Mapping[str, Any], train: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.str_]:
+            head = self.head(**{**self._own, **options}).fit(vectors[train], labels[train], seed=seed)
+            return np.unique(labels[train])[head.probabilities(vectors[held_out]).argmax(axis=1)]
+
+        space = {name: values for name, values in self.head.card.space.items()}  # type: ignore[attr-defined]
+        current = {name: getattr(self._head, name) for name in space}
+        space = {name: (current[name], *(value for value in values if value != current[name])) for name, values in space.items()}
+        self.told = told_of_search(space, answer, labels, groups, trials=self.trials, seed=seed)
+        self._head = self.head(**{**self._own, **self.told["search"]["chosen"]})
 
     def predict_labels(self, query: CellEmbedding) -> LabelPrediction:
         return LabelPrediction(query.cell_ids, self._names, np.asarray(self._head.probabilities(query.values), np.float32))
