@@ -19,6 +19,7 @@ FAMILIES = {
     "overall": "Summary scores",
     "cell types": "Cell types",
     "annotation": "Probes",
+    "ontology": "Cell Ontology",
     "batches": "Batches",
     "conservation": "Conservation",
     "reconstruction": "Reconstruction",

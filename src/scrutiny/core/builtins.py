@@ -158,6 +158,18 @@ METRICS: dict[str, str] = {
     "depth_mse_expressed": "scrutiny.metrics.depth:depth_mse_expressed",
     "depth_mse_zeros": "scrutiny.metrics.depth:depth_mse_zeros",
     "depth_pearson": "scrutiny.metrics.depth:depth_pearson",
+    "lcad": "scrutiny.metrics.ontology:lcad",
+    "lcad_all": "scrutiny.metrics.ontology:lcad_all",
+    "hierarchical_precision": "scrutiny.metrics.ontology_hierarchy:hierarchical_precision",
+    "hierarchical_recall": "scrutiny.metrics.ontology_hierarchy:hierarchical_recall",
+    "hierarchical_f1": "scrutiny.metrics.ontology_hierarchy:hierarchical_f1",
+    "accuracy_term": "scrutiny.metrics.ontology_hierarchy:accuracy_term",
+    "accuracy_subtype": "scrutiny.metrics.ontology_hierarchy:accuracy_subtype",
+    "macro_f1_subtype": "scrutiny.metrics.ontology_hierarchy:macro_f1_subtype",
+    "similarity_resnik": "scrutiny.metrics.ontology_similarity:similarity_resnik",
+    "similarity_lin": "scrutiny.metrics.ontology_similarity:similarity_lin",
+    "similarity_jiang_conrath": "scrutiny.metrics.ontology_similarity:similarity_jiang_conrath",
+    "similarity_wang": "scrutiny.metrics.ontology_similarity:similarity_wang",
 }
 
 DERIVED: dict[str, str] = {
@@ -183,4 +195,8 @@ DERIVED: dict[str, str] = {
     "prediction_profiles": "scrutiny.metrics.predictions:prediction_profiles",
     "depth_sums": "scrutiny.metrics.depth:depth_sums",
     "depth_profile": "scrutiny.metrics.depth:depth_profile",
+    "terms": "scrutiny.metrics.ontology:terms",
+    "told_terms": "scrutiny.metrics.ontology:told_terms",
+    "said_terms": "scrutiny.metrics.ontology_hierarchy:said_terms",
+    "subtype_of_truth": "scrutiny.metrics.ontology_hierarchy:subtype_of_truth",
 }

@@ -11,6 +11,9 @@ import numpy as np
 from scrutiny.core.dataset import Dataset, missing_column
 from scrutiny.core.errors import InputError
 from scrutiny.data.catalog import load as load_from_catalog
+from scrutiny.data.label_terms import read_terms_table, with_terms
+from scrutiny.data.ontology import read_ontology
+from scrutiny.data.ontology_release import fetched_ontology
 from scrutiny.data.propose import with_proposed_roles
 from scrutiny.data.quality import keep_good
 from scrutiny.data.read import read
@@ -41,6 +44,11 @@ class Source:
         Column -> values; the cells that have one of them are left out first.
     facts
         What the user knows, e.g. ``{"label_origin": "sorted"}``.
+    ontology
+        The Cell Ontology: an OBO file, or a folder of tables (see `scrutiny.data.ontology.read_ontology`); None: the fetched official
+        file, if there is one.
+    terms
+        Table of ``label`` and ``cl_id``, for labels that do not go by the name of their term.
     """
 
     path: Path | None = None
@@ -55,6 +63,8 @@ class Source:
     cells: int | None = N_CELLS
     without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    ontology: Path | None = None
+    terms: Path | None = None
 
     def load(self) -> Scored:
         """Read, check the columns, leave out bad cells, sample.
@@ -69,7 +79,8 @@ class Source:
         for column in labels[1:]:
             data = keep_good(data.with_roles(label=column))
         data = keep_good(data.with_roles(label=labels[0]) if labels else data)
-        return Scored(sample(data, self.cells) if self.cells is not None else data, labels)
+        data = sample(data, self.cells) if self.cells is not None else data
+        return Scored(self._with_terms(data, labels) if labels else data, labels)
 
     def whole(self) -> Dataset:
         """All cells as they are in the file, with their roles: nothing is left out or sampled."""
@@ -82,6 +93,15 @@ class Source:
         if self.path is None:
             raise InputError("a data set needs a 'path' or a name in the 'catalog'")
         return read(self.path, name=self.name, layer=self.layer, scale=self.scale, organism=self.organism)
+
+    def _with_terms(self, data: Dataset, labels: tuple[str, ...]) -> Dataset:
+        """With the terms of the labels, if there is an ontology to take them from."""
+        ontology = read_ontology(self.ontology) if self.ontology is not None else fetched_ontology()
+        if ontology is None and self.terms is not None:
+            raise InputError(f"the table {self.terms} names terms, but there is no ontology: `scrutiny ontology fetch`, or name a file")
+        if ontology is None:
+            return data
+        return with_terms(data, labels, ontology, read_terms_table(self.terms, ontology) if self.terms is not None else None)
 
     def _with_roles(self, data: Dataset) -> Dataset:
         roles = {**self.roles, **({"label": self.labels[0]} if self.labels else {})}

@@ -5,6 +5,8 @@ seeds = [0, 1, 2]
 tasks = ["cell_types", "integration"]
 methods = ["pca", { name = "scvi", options = { n_latent = 30 } }, { name = "scgpt", options = { checkpoint = "weights/scgpt" } }]
 budget = "2h"
+ontology = "cl-basic.obo"            # the Cell Ontology, of all data sets or of one
+terms = "label_terms.tsv"            # table of label and cl_id
 
 [[datasets]]
 path = "cells.h5ad"                  # from the folder of this file
@@ -35,6 +37,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +68,9 @@ def read_study_file(path: str | Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}") from error
     fields = _Place(path, "").fields(content, _study_keys(path.parent), required={"datasets"})
+    for key in ("ontology", "terms"):
+        path_of_all = fields.pop(key, None)
+        fields["datasets"] = tuple(replace(one, **{key: getattr(one, key) or path_of_all}) for one in fields["datasets"])
     common, nets = fields.pop("pretraining", {}), fields.pop("nets", ())
     if common and not nets:
         raise InputError(f"{path}: there is a table [pretraining], but no [[nets]] to train")
@@ -190,6 +196,7 @@ def _study_keys(folder: Path) -> dict[str, _Key]:
         "budget": _Key(_budget),
         "datasets": _Key(lambda value, place: place.each(value, lambda entry, inner: _source(entry, inner, folder))),
         "notes": _Key(_text),
+        **_ontology_keys(folder),
         "pretraining": _Key(lambda value, place: place.fields(value, _net_keys(COMMON), required=set())),
         "nets": _Key(lambda value, place: place.each(value, _net)),
     }
@@ -201,6 +208,12 @@ def _net(value: Any, place: _Place) -> dict[str, Any]:
 
 def _net_keys(keys: Mapping[str, type]) -> dict[str, _Key]:
     return {name: _Key(_text if kind is str else _table if kind is dict else _texts) for name, kind in keys.items()}
+
+
+def _ontology_keys(folder: Path) -> dict[str, _Key]:
+    """Of a data set, or of all of a study."""
+    path = _Key(lambda text, inner: folder / Path(_text(text, inner)).expanduser())
+    return {"ontology": path, "terms": path}
 
 
 def _source(value: Any, place: _Place, folder: Path) -> Source:
@@ -217,6 +230,7 @@ def _source(value: Any, place: _Place, folder: Path) -> Source:
         "cells": _Key(_cells),
         "without": _Key(_value_lists),
         "facts": _Key(_text_table),
+        **_ontology_keys(folder),
     }
     fields = place.fields(value, keys, required=set() if isinstance(value, dict) and "catalog" in value else {"path"})
     batch = {"batch": fields.pop("batch")} if "batch" in fields else {}

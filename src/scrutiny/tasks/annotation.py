@@ -21,6 +21,13 @@ from .transfer import MIN_SHARED_LABELS
 
 TOLD = ("accuracy", "weighted_f1", "balanced_accuracy", "macro_f1_rare", "cohen_kappa")
 SURE = ("ece", "brier", "accuracy_at_90_coverage", "aurc")
+ERRORS = ("lcad", "lcad_all", "hierarchical_precision", "hierarchical_recall", "hierarchical_f1")
+BY_ONTOLOGY = (
+    *ERRORS,
+    *("accuracy_term", "accuracy_subtype", "macro_f1_subtype"),
+    *("similarity_resnik", "similarity_lin", "similarity_jiang_conrath", "similarity_wang"),
+)
+"""Errors weighed by the Cell Ontology, where the data say which terms their labels are."""
 HELD_BY_USER = frozenset({"split", "batch"})
 """Roles that say which cells are held out, see `chosen_or_batch`."""
 
@@ -74,6 +81,7 @@ def posed(data: Dataset, split: Split, shown: NDArray[np.str_]) -> Problem:
         "labels": labels[split.query],
         "labelled_cells": counts(shown[shown != UNLABELLED]),
         "training_cells": counts(labels[split.train]),
+        **({"terms": data.terms} if data.terms is not None else {}),
     }
     train = replace(learnt, obs=learnt.obs.assign(**{learnt.roles["label"]: shown}))
     return Problem(train, replace(blind, notes=(*blind.notes, *split.notes)), truth)
@@ -94,7 +102,7 @@ def _unlearnable(labels: NDArray[np.str_], left_out: NDArray[np.bool_]) -> tuple
 
 def card(name: str, summary: str, *roles: str, **more: Any) -> TaskCard:
     """Card of a task that asks for labels; ``roles`` beside the label must be there."""
-    fields = {"metrics": ("macro_f1", *TOLD, *SURE), "primary": "macro_f1", **more}
+    fields = {"metrics": ("macro_f1", *TOLD, *SURE, *BY_ONTOLOGY), "primary": "macro_f1", "reads_terms": True, **more}
     return TaskCard(name, summary, asks="predict_labels", roles=frozenset({"label", *roles}), **fields)
 
 

@@ -20,7 +20,7 @@ from scrutiny.core.protocols import Problem
 from scrutiny.data.splits import hold_out
 from scrutiny.metrics.calibration import FEWEST, calibrate
 
-from .annotation import HELD_BY_USER, SURE, TOLD, Annotation, Split, card, posed
+from .annotation import BY_ONTOLOGY, ERRORS, HELD_BY_USER, SURE, TOLD, Annotation, Split, card, posed
 from .held_out import chosen_or_batch
 from .transfer import MIN_SHARED_LABELS
 
@@ -52,7 +52,7 @@ class ReferenceMapping(_Calibrated):
     card = card(
         "reference_mapping",
         "which labels of a query can be trusted after learning them on a reference?",
-        metrics=("macro_f1", *TOLD, "coverage", "accuracy_accepted", *SURE, "ece_calibrated"),
+        metrics=("macro_f1", *TOLD, "coverage", "accuracy_accepted", *SURE, "ece_calibrated", *BY_ONTOLOGY),
         optional=HELD_BY_USER,
     )
 
@@ -66,7 +66,7 @@ class UnseenTypes(_Calibrated):
     card = card(
         "annotation_unseen_types",
         "are cells of types that nobody could learn noticed, and the others still told?",
-        metrics=("seen_unseen_harmonic", "macro_f1_seen", "unseen_rejected", "novelty_auroc", "seen_accepted"),
+        metrics=("seen_unseen_harmonic", "macro_f1_seen", "unseen_rejected", "novelty_auroc", "seen_accepted", *ERRORS),
         primary="seen_unseen_harmonic",
         optional=HELD_BY_USER,
     )
