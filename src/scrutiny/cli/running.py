@@ -42,6 +42,10 @@ LabelOrigin = Annotated[
     str | None, typer.Option("--label-origin", help="How the labels were made: genotype, sorted, clustered, transferred or expert.")
 ]
 DataFolder = Annotated[Path | None, typer.Option("--data-folder", help="Folder of files downloaded by hand, for catalogue data sets.")]
+OntologyFile = Annotated[
+    Path | None, typer.Option("--ontology", help="Cell Ontology: an OBO file or a folder of tables; what `ontology fetch` got otherwise.")
+]
+Terms = Annotated[Path | None, typer.Option("--terms", help="Table (.tsv) of label and cl_id, for labels not named as their terms.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results. The same folder goes on where it stopped.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="Processes at once; one a core by default.")]
 Engine = Annotated[str, typer.Option("--engine", help="local or dask.")]
@@ -69,6 +73,8 @@ def run(
     organism: Organism = None,
     label_origin: LabelOrigin = None,
     data_folder: DataFolder = None,
+    ontology: OntologyFile = None,
+    terms: Terms = None,
     out: Out = RESULTS,
     jobs: Jobs = None,
     engine: Engine = "local",
@@ -91,6 +97,7 @@ def run(
     tasks = tuple(task or ())
     chosen = _methods(methods, embedding, _models(model, device, precision), tasks)
     study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder, tasks)
+    study = _with_terms(study, ontology, terms)
     _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
 
 
@@ -111,6 +118,8 @@ def plan(
     organism: Organism = None,
     label_origin: LabelOrigin = None,
     data_folder: DataFolder = None,
+    ontology: OntologyFile = None,
+    terms: Terms = None,
     out: Out = RESULTS,
     retry: Retry = False,
 ) -> None:
@@ -125,6 +134,7 @@ def plan(
     tasks = tuple(task or ())
     chosen = _methods(methods, embedding, _models(model, device, precision), tasks)
     study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder, tasks)
+    study = _with_terms(study, ontology, terms)
     console = Console()
     _say_notes(study, console)
     show_plan(study.plan(out, retry=retry), console)
@@ -215,6 +225,16 @@ def _study(
         facts={"label_origin": label_origin} if label_origin else {},
     )
     return Study((source,), methods, tasks, budget=_budget(budget))
+
+
+def _with_terms(study: Study, ontology: Path | None, terms: Path | None) -> Study:
+    """The study with an ontology and a table of terms for all of its files; what a study file names stays where the options do not."""
+    from scrutiny.engine.sources import Source
+
+    def told(source: Source) -> Source:
+        return replace(source, ontology=ontology or source.ontology, terms=terms or source.terms)
+
+    return replace(study, datasets=tuple(told(one) if isinstance(one, Source) else one for one in study.datasets))
 
 
 def _budget(text: str | None) -> float | None:
