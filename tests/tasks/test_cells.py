@@ -43,6 +43,9 @@ def test_every_metric_is_asked_by_a_task_and_every_primary_is_as_declared():
         "label_transfer": "probe_logreg_macro_f1",
         **dict.fromkeys(("reconstruction", "reconstruction_masked_15", "reconstruction_masked_50"), "reconstruction_skill"),
         "read_depth": "depth_skill",
+        **dict.fromkeys((name for name in BUILT_IN if name.startswith("annotation")), "macro_f1"),
+        "reference_mapping": "macro_f1",
+        "annotation_unseen_types": "seen_unseen_harmonic",
     }
     assert all(card.metrics[0] == card.primary for card in cards)
     assert all(len(set(card.metrics)) == len(card.metrics) for card in cards)

@@ -8,6 +8,7 @@ import pytest
 from scrutiny.core.cards import TaskCard
 from scrutiny.core.errors import ContractError
 from scrutiny.core.protocols import Problem
+from scrutiny.tasks.annotation import AcrossBatches
 from scrutiny.tasks.cells import CellTypes
 from scrutiny.testing import Outcome, check_task
 from scrutiny.testing.task import TASK_CHECKS
@@ -122,9 +123,17 @@ class MakesUpLabels(Honest):
         return super().pose(data, rng)
 
 
+class LearnsFromTheQuery(AcrossBatches):
+    """Leaves the scored cells, with their labels, among those that are learnt from."""
+
+    def pose(self, data, rng):
+        return replace(super().pose(data, rng), train=data.hide("pseudotime"))
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
+        (LearnsFromTheQuery, "check_scored_labels_are_not_learnt"),
         (OtherPrimary, "check_card"),
         (UnknownMetric, "check_card"),
         (ShowsLabels, "check_truth_is_hidden"),
@@ -154,4 +163,6 @@ def test_every_check_has_a_fault_that_it_catches():
 
 
 def test_an_honest_task_passes():
-    assert {r.outcome for r in check_task(Honest)} == {Outcome.PASSED}
+    absent = "check_scored_labels_are_not_learnt"  # it asks for no labels
+    assert {r.outcome for r in check_task(Honest) if r.check != absent} == {Outcome.PASSED}
+    assert {r.outcome for r in check_task(AcrossBatches)} == {Outcome.PASSED}

@@ -16,7 +16,7 @@ from scrutiny.core.labels import UNLABELLED, LabelPrediction
 from scrutiny.core.protocols import Problem
 
 from .cells import HIDDEN
-from .held_out import Held, Hold, at_random, chosen_or_batch, group_of
+from .held_out import Held, at_random, chosen_or_batch, group_of
 from .transfer import MIN_SHARED_LABELS
 
 TOLD = ("accuracy", "weighted_f1", "balanced_accuracy", "macro_f1_rare", "cohen_kappa")
@@ -45,7 +45,7 @@ class Annotation:
     """Labels are learnt on some cells and told of the others; subclasses say which are held out (``hold``)."""
 
     card: ClassVar[TaskCard]
-    hold: ClassVar[Hold]
+    hold: ClassVar[staticmethod[[Dataset, np.random.Generator], Held]]
 
     def pose(self, data: Dataset, rng: np.random.Generator) -> Problem:
         split = self.split(data, rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,18 +17,19 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_strings
+from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.outputs import FROM_CELL, Reconstruction
 from scrutiny.core.registry import METHODS, Metric
 from scrutiny.core.scores import Measured
 from scrutiny.data.synth import planted
 from scrutiny.methods.linear import HvgPca, ScaledPca
+from scrutiny.metrics.calibration import Calibration
 
 from .checks import CheckResult, run_checks
 from .witness import generators_untouched
 
 SAME = 1e-3
 """Largest difference of values that count as the same, as a share of the range: clusterings may break a tie another way."""
-GROUPS = ("labels", "batch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,11 @@ def check_card(trial: MetricTrial) -> None:
 def check_value(trial: MetricTrial) -> None:
     """A finite float within the bounds, on good and on useless outputs."""
     trial.assert_valid(trial.base.value, "on a good output")
-    odd = {"embedding": _odd_embeddings(trial.given["embedding"]), "reconstruction": _odd_predictions(trial.given["reconstruction"])}
+    odd = {
+        "embedding": _odd_embeddings(trial.given["embedding"]),
+        "reconstruction": _odd_predictions(trial.given["reconstruction"]),
+        "prediction": _odd_labels(trial.given["prediction"]),
+    }
     for name, where, output in ((name, *pair) for name, pairs in odd.items() for pair in pairs):
         found = _value_or_none(trial, **{name: output})
         if found is not None:
@@ -126,7 +131,7 @@ def check_cell_order(trial: MetricTrial) -> None:
 
 def check_group_names(trial: MetricTrial) -> None:
     """Labels and batches are categories: other names, and numbers as names, give the same value."""
-    renamed = {name: _renamed(trial.given[name]) for name in GROUPS if name in trial.given}
+    renamed = {"batch": _renamed(trial.given["batch"]), **_relabelled(trial.given)}
     trial.assert_same(trial.base.value, trial.measured(**renamed).value, "other names of labels and batches gave another value")
 
 
@@ -135,7 +140,7 @@ def check_direction(trial: MetricTrial) -> None:
     card = trial.card
     if card.floor is None or card.roof is None:
         raise NotApplicable("the card names no floor or no roof: the metric is not scaled")
-    floor, roof = (trial.measured(embedding=_control(name, trial.data)).value for name in (card.floor, card.roof))
+    floor, roof = (trial.measured(**_control(name, trial.data)).value for name in (card.floor, card.roof))
     gain = (roof - floor) * (1 if card.better == "higher" else -1)
     assert gain > 0, f"{card.better} is better, but the roof {card.roof} scores {roof:.6g} and the floor {card.floor} {floor:.6g}"
 
@@ -179,8 +184,8 @@ def check_metric(
     ----------
     given
         Further evidence that it needs, each array with one entry per cell of `example_cells`, in its order. There are ``embedding``,
-        ``labels``, ``batch``, ``reference``, ``phase_scores``, ``pseudotime`` and ``reconstruction`` (of log counts) already, and all that
-        is derived from them.
+        ``labels``, ``batch``, ``reference``, ``phase_scores``, ``pseudotime``, ``reconstruction`` (of log counts), ``prediction`` (of
+        labels), ``calibration``, ``seen``, ``labelled_cells`` and ``training_cells`` already, and all that is derived from them.
     expected_failures
         Name of a check -> why it must fail. A listed check that passes is a failure too.
 
@@ -202,12 +207,19 @@ def example_cells() -> Dataset:
 
 
 def example_evidence(data: Dataset) -> dict[str, Any]:
-    """What built-in tasks could give for these cells: a decent embedding, groups, numbers to conserve, and predicted expression."""
+    """What built-in tasks could give for these cells: a decent embedding, groups, numbers to conserve, predicted expression and labels."""
     predicted = ScaledPca(n_dims=5).fit(data, seed=0).reconstruct(data).aligned_to(data.cell_ids)
     reference = HvgPca(n_dims=20).fit(data, seed=0).embed(data).values
+    labels, cells = data.role("label"), dict(zip(*(part.tolist() for part in np.unique(data.role("label"), return_counts=True))))
+    unseen = max(cells)
     return {
         "embedding": reference[:, :10].copy(),
-        "labels": data.role("label"),
+        "labels": labels,
+        "prediction": _by_centroid(reference, labels, data.cell_ids),
+        "calibration": Calibration(1.5, 0.6, np.array(sorted(cells.keys() - {unseen}))),
+        "seen": labels != unseen,
+        "labelled_cells": cells,
+        "training_cells": {**{name: 100 * n for name, n in cells.items()}, unseen: 1},
         "batch": data.role("batch"),
         "reference": reference,
         "phase_scores": reference[:, 2:4].copy(),
@@ -216,9 +228,23 @@ def example_evidence(data: Dataset) -> dict[str, Any]:
     }
 
 
-def _control(name: str, data: Dataset) -> NDArray[np.float32]:
-    truth = {role: data.role(role) for role in ("label", "batch")}
-    return METHODS.get(name)().fit(data, seed=0).embed(data, truth=truth).aligned_to(data.cell_ids).values
+def _by_centroid(vectors: NDArray[np.float32], labels: NDArray[np.str_], cell_ids: NDArray[np.str_]) -> LabelPrediction:
+    """Labels by the nearest centroid of the cells that have them, less sure the farther it is."""
+    names = np.unique(labels)
+    centroids = np.stack([vectors[labels == name].mean(axis=0) for name in names])
+    nearness = np.exp(-np.linalg.norm(vectors[:, None] - centroids, axis=2))
+    return LabelPrediction(cell_ids, names, (nearness / nearness.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def _control(name: str, data: Dataset) -> dict[str, Any]:
+    """What a control gives in place of a method: vectors, labels or both."""
+    truth, control = {role: data.role(role) for role in ("label", "batch")}, METHODS.get(name)().fit(data, seed=0)
+    given: dict[str, Any] = {}
+    if hasattr(control, "embed"):
+        given["embedding"] = control.embed(data, truth=truth).aligned_to(data.cell_ids).values
+    if hasattr(control, "predict_labels"):
+        given["prediction"] = control.predict_labels(data, truth=truth).aligned_to(data.cell_ids)
+    return given
 
 
 def _odd_embeddings(embedding: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -239,6 +265,18 @@ def _odd_predictions(found: Reconstruction) -> Iterator[tuple[str, Reconstructio
         "with the truth predicted": found.true,
     }.items():
         yield where, replace(found, predicted=predicted)
+
+
+def _odd_labels(found: LabelPrediction) -> Iterator[tuple[str, LabelPrediction]]:
+    rng = np.random.default_rng(4)
+    n_cells, n_labels = found.probabilities.shape
+    for where, chances in {
+        "with all labels equally likely": np.full((n_cells, n_labels), 1 / n_labels),
+        "with one label for all": np.eye(n_labels)[np.zeros(n_cells, int)],
+        "with labels that are noise": rng.dirichlet(np.ones(n_labels), n_cells),
+    }.items():
+        yield where, replace(found, probabilities=chances.astype(np.float32))
+    yield "with labels that no cell has", replace(found, label_names=np.char.add("not ", found.label_names))
 
 
 def _degenerate(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -266,7 +304,9 @@ def _no_entries(found: Reconstruction) -> dict[str, Any]:
 
 
 def _taken(value: Any, rows: NDArray[np.integer]) -> Any:
-    return value.part(rows) if hasattr(value, "part") else value[rows]
+    if hasattr(value, "part"):
+        return value.part(rows)
+    return value[rows] if isinstance(value, np.ndarray) else value
 
 
 def _value_or_none(trial: MetricTrial, **changed: Any) -> float | None:
@@ -284,7 +324,25 @@ def _renamed(groups: NDArray[np.str_]) -> NDArray[np.str_]:
     return np.array([str(10 * rank) for rank in range(len(names))])[np.argsort(order)][codes]
 
 
+def _relabelled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels under other names, wherever they are given."""
+    prediction, calibration = given["prediction"], given["calibration"]
+    names = np.unique(np.concatenate([given["labels"], prediction.label_names, calibration.labels]))
+    new = dict(zip(names.tolist(), _renamed(names).tolist()))
+
+    def renamed(labels: NDArray[np.str_]) -> NDArray[np.str_]:
+        return np.array([new[name] for name in labels.tolist()])
+
+    order = np.argsort(renamed(prediction.label_names))
+    told = LabelPrediction(prediction.cell_ids, renamed(prediction.label_names)[order], prediction.probabilities[:, order])
+    counts = {name: {new.get(label, label): n for label, n in given[name].items()} for name in ("labelled_cells", "training_cells")}
+    learnt = replace(calibration, labels=np.sort(renamed(calibration.labels)))
+    return {"labels": renamed(given["labels"]), "prediction": told, "calibration": learnt, **counts}
+
+
 def _is_equal(first: Any, second: Any) -> bool:
+    if is_dataclass(first) and not hasattr(first, "to_arrays"):
+        return all(_is_equal(getattr(first, field.name), getattr(second, field.name)) for field in fields(first))
     if hasattr(first, "to_arrays"):
         arrays, others = first.to_arrays(), second.to_arrays()
         return arrays.keys() == others.keys() and all(_is_equal(array, others[name]) for name, array in arrays.items())

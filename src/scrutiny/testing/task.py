@@ -12,11 +12,13 @@ from scrutiny.core.cards import TaskCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.evidence import Evidence
+from scrutiny.core.labels import UNLABELLED
 from scrutiny.core.outputs import OUTPUTS, CellEmbedding, Output
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METRICS
 from scrutiny.core.scores import Measured
 from scrutiny.data.synth import planted
+from scrutiny.methods.annotation.majority import Majority
 from scrutiny.methods.linear import HvgPca
 from scrutiny.methods.means import GeneMean
 
@@ -44,11 +46,13 @@ class TaskTrial:
         return {**task.context(fresh(self.data)), **task.evidence(self.answer(problem), problem)}
 
     def answer(self, problem: Problem) -> Output:
-        """Principal components or the mean of each gene, by what the task asks for."""
+        """Principal components, the mean of each gene or the commonest label, by what the task asks for."""
         options = {**self.card.verb_options, **problem.asks}
         if self.card.asks == "embed":
             vectors = HvgPca(n_dims=10).fit(problem.train, seed=0).embed(problem.query).values
             return CellEmbedding(vectors, problem.query.cell_ids)
+        if self.card.asks == "predict_labels":
+            return Majority().fit(problem.train, seed=0).predict_labels(problem.query)
         found: Output = getattr(GeneMean().fit(problem.train, seed=0), self.card.asks)(problem.query, **options)
         return found.aligned_to(problem.query.cell_ids)
 
@@ -82,6 +86,16 @@ def check_truth_is_hidden(trial: TaskTrial) -> None:
         assert same, "query_visible says that train and query are the same unlabelled cells; they differ"
 
 
+def check_scored_labels_are_not_learnt(trial: TaskTrial) -> None:
+    """Where labels are asked for, no cell that is scored shows its label in training."""
+    if trial.card.asks != "predict_labels":
+        raise NotApplicable("labels are not asked for")
+    problem = trial.pose()
+    shown = problem.train.cell_ids[problem.train.role("label") != UNLABELLED]
+    both = np.intersect1d(shown, problem.scored_cells.cell_ids)
+    assert not len(both), f"{len(both)} cells are scored and show their label in training, e.g. '{both[0]}'"
+
+
 def check_cells_are_of_the_data(trial: TaskTrial) -> None:
     """Train and query are cells of the data with their own values, found by id."""
     problem = trial.pose()
@@ -93,14 +107,14 @@ def check_cells_are_of_the_data(trial: TaskTrial) -> None:
 
 
 def check_evidence(trial: TaskTrial) -> None:
-    """Evidence has the output, one entry per cell of the query in every array, and all that the primary metric needs."""
+    """Evidence has the output, one entry per scored cell in every array, and all that the primary metric needs."""
     problem = trial.pose()
     given = trial.evidence(problem)
     has_output = "embedding" in given if trial.card.asks == "embed" else any(hasattr(value, "part") for value in given.values())
     assert has_output, f"the evidence must name the output, e.g. 'embedding'; it has {sorted(given)}"
-    n_cells = problem.query.n_cells
+    n_cells = problem.scored_cells.n_cells
     odd = {name: len(array) for name, array in given.items() if isinstance(array, np.ndarray) and len(array) != n_cells}
-    assert not odd, f"arrays of another length than the {n_cells} cells of the query: {odd}"
+    assert not odd, f"arrays of another length than the {n_cells} scored cells: {odd}"
     try:
         value = Evidence(given)[trial.card.primary]
     except NotApplicable as error:
@@ -129,7 +143,8 @@ def check_truth_follows_the_cells(trial: TaskTrial) -> None:
     if not len(ids):
         raise NotApplicable("the two draws have no cell in common")
     here, there = (p.query.obs.index.get_indexer(ids) for p in (first, second))
-    stable = {name for name in first.truth if len(first.truth[name]) == first.query.n_cells} - _drawn(trial, first)
+    by_cell = {name: values for name, values in first.truth.items() if isinstance(values, np.ndarray)}
+    stable = {name for name, values in by_cell.items() if len(values) == first.query.n_cells} - _drawn(trial, first)
     moved = [name for name in sorted(stable) if not np.array_equal(first.truth[name][here], second.truth[name][there])]
     assert not moved, f"{moved} of the truth went to other cells when the cells came in another order"
 
@@ -173,6 +188,7 @@ def _drawn(trial: TaskTrial, problem: Problem) -> set[str]:
 TASK_CHECKS = (
     check_card,
     check_truth_is_hidden,
+    check_scored_labels_are_not_learnt,
     check_cells_are_of_the_data,
     check_evidence,
     check_metrics_run,
@@ -195,7 +211,7 @@ def check_task(
     Parameters
     ----------
     data
-        Cells on which it can be posed; by default 90 made-up cells with labels and batches.
+        Cells on which it can be posed; by default 90 made-up cells with labels, batches, donors, studies, species and tissues.
     expected_failures
         Name of a check -> why it must fail. A listed check that passes is a failure too.
 
@@ -209,7 +225,9 @@ def check_task(
 
 
 def example_cells() -> Dataset:
-    """Made-up cells with labels and batches, a copy of the label in a column of its own, and an array made of it."""
+    """Made-up cells with labels, batches and groups like them, a copy of the label in a column of its own, and an array made of it."""
     data = planted(90, 60, n_batches=3, label_effect=1.0)
     copied = np.unique(data.role("label"), return_inverse=True)[1][:, None].astype(np.float32)
-    return replace(data, obs=data.obs.assign(cluster=data.role("label")), obsm={"X_labels": copied})
+    groups = {role: data.role("batch") for role in ("donor", "study", "species", "tissue")}
+    grouped = replace(data, obs=data.obs.assign(cluster=data.role("label"), **groups), obsm={"X_labels": copied})
+    return grouped.with_roles(**{role: role for role in groups})
