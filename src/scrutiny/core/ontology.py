@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,3 +169,40 @@ class LabelTerms:
         """Terms (n,) of labels (n,), '' where none was found."""
         names, codes = np.unique(labels, return_inverse=True)
         return np.array([self.by_label.get(str(name), "") for name in names], dtype=str)[codes]
+
+    @property
+    def tree(self) -> tuple[Branch, ...]:
+        """The terms of the labels and the places where their ways up meet, sorted by term; what lies between is left out."""
+        labels: dict[str, list[str]] = {}
+        for label, term in sorted(self.by_label.items()):
+            labels.setdefault(term, []).append(label)
+        above = {term: self.ontology.ancestors(term) for term in labels}
+        below: dict[str, set[str]] = {}
+        for term in labels:
+            for one in above[term] | {term}:
+                below.setdefault(one, set()).add(term)
+        groups: dict[frozenset[str], list[str]] = {}
+        for term, group in below.items():
+            groups.setdefault(frozenset(group), []).append(term)
+        kept = {*labels, *(self._lowest(meeting) for group, meeting in groups.items() if len(group) > 1 and not labels.keys() & {*meeting})}
+        return tuple(self._branch(term, kept, labels.get(term, [])) for term in sorted(kept))
+
+    def _lowest(self, terms: list[str]) -> str:
+        """Of terms that are above the same labels that which is farthest down; of several the first."""
+        return min(terms, key=lambda term: (-len(self.ontology.ancestors(term)), term))
+
+    def _branch(self, term: str, kept: set[str], labels: list[str]) -> Branch:
+        above = self.ontology.ancestors(term) & kept
+        passed = {further for one in above for further in self.ontology.ancestors(one)}
+        return Branch(term, self.ontology.name(term), tuple(sorted(above - passed)), tuple(labels))
+
+
+class Branch(NamedTuple):
+    """A term in the tree of the labels."""
+
+    id: str
+    name: str
+    parents: tuple[str, ...]
+    """The nearest terms above it that are in the tree."""
+    labels: tuple[str, ...]
+    """That are just this term."""

@@ -114,13 +114,7 @@ def _from_folder(folder: Path) -> Ontology:
     }
     if direct:
         raise InputError(f"{parents} has parents of {sorted(direct)[0]} ({len(direct)} such), which {terms} does not have")
-    return _of_terms(found, version_in(folder), str(folder))
-
-
-def version_in(folder: Path) -> str:
-    """What a file ``cl_version.txt`` beside the tables says, '' where there is none."""
-    file = folder / "cl_version.txt"
-    return _bytes_of(file).decode(errors="replace").strip()[:100] if file.is_file() else ""
+    return _of_terms(found, "", str(folder))
 
 
 def _in(folder: Path, name: str) -> Path:

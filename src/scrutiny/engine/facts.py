@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from scrutiny.core.cards import MethodCard, TaskCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.keys import digest_of_json, digest_of_strings
+from scrutiny.core.ontology import LabelTerms
 from scrutiny.core.registry import METRICS
 from scrutiny.data.confounding import confounding, technical_twins
 
@@ -78,6 +79,24 @@ def dataset_facts(data: Dataset, labels: tuple[str, ...]) -> dict[str, Any]:
         "notes": list(data.notes),
         "confounding": {column: found for column, view in views.items() if (found := _confounding(view))},
         "technical_twins": {column: list(technical_twins(view)) for column, view in views.items()},
+        **({"ontology": _ontology(data, labels)} if data.terms is not None else {}),
+    }
+
+
+def _ontology(data: Dataset, columns: Iterable[str]) -> dict[str, Any]:
+    """Which term each label is, and how the terms hang together."""
+    terms = cast(LabelTerms, data.terms)
+    known = {str(label) for column in columns for label in pd.unique(data.obs[column].astype(str))}
+    return {
+        "version": terms.ontology.version,
+        "key": terms.key,
+        "n_mapped": len(known & terms.by_label.keys()),
+        "unmapped": sorted(known - terms.by_label.keys()),
+        "labels": {
+            label: {"id": term, "name": terms.ontology.name(term), "found_by": terms.found_by.get(label, "")}
+            for label, term in terms.by_label.items()
+        },
+        "tree": [branch._asdict() for branch in terms.tree],
     }
 
 
