@@ -58,8 +58,13 @@ METHODS: dict[str, str] = {
 }
 
 HEADS: dict[str, str] = {
+    "centroid": "scrutiny.methods.annotation.heads:NearestCentroid",
     "knn": "scrutiny.methods.annotation.heads:NearestCells",
-    "logreg": "scrutiny.methods.annotation.heads:LogisticHead",
+    "cluster": "scrutiny.methods.annotation.heads:ClusterTransfer",
+    "logreg": "scrutiny.methods.annotation.classifiers:LogisticHead",
+    "mlp": "scrutiny.methods.annotation.classifiers:MlpHead",
+    "forest": "scrutiny.methods.annotation.classifiers:ForestHead",
+    "boosting": "scrutiny.methods.annotation.classifiers:BoostingHead",
 }
 """What a method that embeds is combined with to tell labels: ``hvg_pca+knn``."""
 

@@ -85,6 +85,8 @@ class MethodCard:
     """Of a control that belongs to a model: it runs where the model runs, and is left out with it."""
     independent: bool = False
     """The vector of a cell depends on that cell alone, so cells may be embedded in shards, on several machines."""
+    together: bool = False
+    """The label of a cell depends on the other cells that are asked."""
     model: ModelCard | None = None
     """Of a published model."""
 

@@ -32,6 +32,8 @@ class HeadCard:
     requires: tuple[str, ...] = ()
     extra: str = ""
     seeded: bool = False
+    together: bool = False
+    """What is told of a cell depends on the other cells that are asked."""
     seconds_per_1000_cells: float = 0.1
     """To learn from, and read, 1,000 cells of 50 dimensions."""
     citation: str = ""
@@ -174,4 +176,6 @@ def combined_card(name: str, head: HeadCard, embedder: MethodCard) -> MethodCard
         seconds_per_1000_cells=embedder.seconds_per_1000_cells + head.seconds_per_1000_cells,
         twin_of=f"{embedder.twin_of}+{head.name}" if embedder.twin_of else "",
         independent=False,
+        together=head.together,
+        citation="; ".join(filter(None, (embedder.citation, head.citation))),
     )
