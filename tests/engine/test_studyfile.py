@@ -93,3 +93,12 @@ def test_times(text, seconds):
 def test_what_is_no_time(text):
     with pytest.raises(InputError, match="no time"):
         seconds_of(text)
+
+
+def test_what_can_search_gets_the_same_budget_unless_it_has_its_own(tmp_path):
+    methods = 'methods = ["majority", "hvg_pca+knn", "hvg_pca+cluster", { name = "hvg_pca+logreg", options = { trials = 3 } }]'
+    text = f'{methods}\nsearch = {{ trials = 20 }}\n[[datasets]]\npath = "cells.h5ad"\n'
+    study = Study.from_toml(written(tmp_path, text))
+    assert [dict(chosen.options) for chosen in study.methods] == [{}, {"trials": 20}, {}, {"trials": 3}]
+    with pytest.raises(InputError, match=re.escape("'search.trials' is 0; expected a whole number of at least 1")):
+        Study.from_toml(written(tmp_path, text.replace("20", "0")))

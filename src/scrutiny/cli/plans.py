@@ -32,6 +32,10 @@ def show_plan(plan: Plan, console: Console) -> None:
         console.print(table)
     for reason, number in reasons.items():
         console.print(f"  ({number}) {reason}", markup=False, highlight=False)
+    searching = {run.spec.method: trials for run in plan.runs if (trials := run.spec.method_options.get("trials"))}
+    for trials in sorted(set(searching.values())):
+        names = ", ".join(name for name, n in searching.items() if n == trials)
+        console.print(f"  Options are searched for with {trials} trials each: {names}", markup=False, highlight=False)
     before = _show_preparations(plan.preparations(), console)
     jobs = f"{len(plan.jobs())} jobs, about {_duration(plan.seconds)} one after the other"
     console.print(f"{before}{jobs}; nothing was run.", highlight=False)

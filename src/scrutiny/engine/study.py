@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from os import cpu_count
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from scrutiny.core.cards import TWIN
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
+from scrutiny.core.options import parameters_of
 from scrutiny.core.registry import METHODS, METRICS, TASKS, require
 from scrutiny.data.sample import N_CELLS
 
@@ -36,7 +37,7 @@ MINIS = ("scrutiny/mini-rank", "scrutiny/mini-bins", "scrutiny/mini-joint")
 BASELINES = (
     *("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi"),
     *("gene_mean", "pca_smoothing", "knn_smoothing"),
-    *("majority", "hvg_pca+logreg", "hvg_pca+knn"),
+    *("majority", "hvg_pca+centroid", "hvg_pca+knn", "hvg_pca+logreg", "hvg+logreg", "hvg_pca+forest", "hvg_pca+boosting"),
 )
 CONTROLS = (
     "control/shuffle",
@@ -169,7 +170,8 @@ class Study:
         """The study that a TOML file declares; see `studyfile` for its keys. Raises InputError naming file and key."""
         fields = read_study_file(path)
         methods = (*fields.pop("nets", ()), *(fields.pop("methods", ()) or usual_methods(fields.get("tasks", ()))))
-        return cls(methods=methods, **{"name": Path(path).stem, **fields})
+        trials = fields.pop("search", {})
+        return cls(methods=with_search(methods, trials) if trials else methods, **{"name": Path(path).stem, **fields})
 
     @cached_property
     def grid(self) -> Grid:
@@ -242,6 +244,13 @@ def usual_methods(tasks: Sequence[str] = ()) -> tuple[str, ...]:
     """The baselines and controls that have a verb that one of the tasks asks for; the default tasks ask for embeddings."""
     verbs = {TASKS.get(task).card.asks for task in tasks} or {"embed"}
     return tuple(name for name in BASELINES + CONTROLS if any(has_verb(METHODS.get(name), verb) for verb in verbs))
+
+
+def with_search(methods: Sequence[Chosen | str], budget: Mapping[str, int]) -> tuple[Chosen, ...]:
+    """The methods, those that can search for their options with the same budget (``{"trials": 20}``), unless they have one of their own."""
+    chosen = [Chosen(entry) if isinstance(entry, str) else entry for entry in methods]
+    can_search = [budget.keys() <= parameters_of(METHODS.get(entry.name)).keys() for entry in chosen]
+    return tuple(replace(entry, options={**budget, **entry.options}) if can else entry for entry, can in zip(chosen, can_search))
 
 
 def with_twins(methods: Sequence[Chosen]) -> tuple[Chosen, ...]:

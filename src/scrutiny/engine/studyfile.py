@@ -5,6 +5,7 @@ seeds = [0, 1, 2]
 tasks = ["cell_types", "integration"]
 methods = ["pca", { name = "scvi", options = { n_latent = 30 } }, { name = "scgpt", options = { checkpoint = "weights/scgpt" } }]
 budget = "2h"
+search = { trials = 20 }             # every method that can search for its options tries as many
 ontology = "cl-basic.obo"            # the Cell Ontology, of all data sets or of one
 terms = "label_terms.tsv"            # table of label and cl_id
 
@@ -142,6 +143,12 @@ def _seed(value: Any, place: _Place) -> int:
     return value
 
 
+def _trials(value: Any, place: _Place) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise place.wrong(value, "a whole number of at least 1")
+    return value
+
+
 def _budget(value: Any, place: _Place) -> float:
     try:
         return seconds_of(value)
@@ -196,6 +203,7 @@ def _study_keys(folder: Path) -> dict[str, _Key]:
         "budget": _Key(_budget),
         "datasets": _Key(lambda value, place: place.each(value, lambda entry, inner: _source(entry, inner, folder))),
         "notes": _Key(_text),
+        "search": _Key(lambda value, place: place.fields(value, {"trials": _Key(_trials)}, required={"trials"})),
         **_ontology_keys(folder),
         "pretraining": _Key(lambda value, place: place.fields(value, _net_keys(COMMON), required=set())),
         "nets": _Key(lambda value, place: place.each(value, _net)),
