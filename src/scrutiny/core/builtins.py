@@ -89,6 +89,7 @@ TASKS: dict[str, str] = {
     "reconstruction_masked_15": "scrutiny.tasks.reconstruction:Masked15",
     "reconstruction_masked_50": "scrutiny.tasks.reconstruction:Masked50",
     "read_depth": "scrutiny.tasks.read_depth:ReadDepth",
+    "type_relations": "scrutiny.tasks.type_relations:TypeRelations",
 }
 
 METRICS: dict[str, str] = {
@@ -175,6 +176,11 @@ METRICS: dict[str, str] = {
     "similarity_lin": "scrutiny.metrics.ontology_similarity:similarity_lin",
     "similarity_jiang_conrath": "scrutiny.metrics.ontology_similarity:similarity_jiang_conrath",
     "similarity_wang": "scrutiny.metrics.ontology_similarity:similarity_wang",
+    "scgraph_ontorwr": "scrutiny.metrics.type_graph_ontology:scgraph_ontorwr",
+    "scgraph": "scrutiny.metrics.type_graph:scgraph",
+    "ari_ontology": "scrutiny.metrics.ontology_clusters:ari_ontology",
+    "nmi_ontology": "scrutiny.metrics.ontology_clusters:nmi_ontology",
+    "rogi": "scrutiny.metrics.roughness:rogi",
 }
 
 DERIVED: dict[str, str] = {
@@ -204,4 +210,6 @@ DERIVED: dict[str, str] = {
     "told_terms": "scrutiny.metrics.ontology:told_terms",
     "said_terms": "scrutiny.metrics.ontology_hierarchy:said_terms",
     "subtype_of_truth": "scrutiny.metrics.ontology_hierarchy:subtype_of_truth",
+    "types_of_cells": "scrutiny.metrics.type_graph_ontology:types_of_cells",
+    "types_in_clusters": "scrutiny.metrics.ontology_clusters:types_in_clusters",
 }

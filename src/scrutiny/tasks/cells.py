@@ -30,7 +30,7 @@ MIXING = ("ilisi", "ilisi_graph", "batch_entropy", "kbet", "asw_batch_global", "
 MIXING_IN_LABELS = ("asw_batch", "bras", "kbet_label")
 
 
-class _AllCells:
+class AllCells:
     """Train and query are the same unlabelled cells, so methods that embed all cells at once can take part."""
 
     card: ClassVar[TaskCard]
@@ -51,7 +51,7 @@ class _AllCells:
         return {"embedding": output.values, **problem.truth}
 
 
-class CellTypes(_AllCells):
+class CellTypes(AllCells):
     """Can the known cell types be read off the embedding?"""
 
     card = TaskCard(
@@ -67,7 +67,7 @@ class CellTypes(_AllCells):
     evidence_of_role = {"label": "labels", "batch": "batch"}
 
 
-class Integration(_AllCells):
+class Integration(AllCells):
     """Do batches mix while cell types stay apart?"""
 
     card = TaskCard(
@@ -83,7 +83,7 @@ class Integration(_AllCells):
     evidence_of_role = {"label": "labels", "batch": "batch"}
 
 
-class BatchMixing(_AllCells):
+class BatchMixing(AllCells):
     """Do batches mix? Without labels nothing tells whether biology got lost on the way: noise mixes best."""
 
     card = TaskCard(
