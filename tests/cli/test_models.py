@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
 from scrutiny.cli.models import licence_code
-from scrutiny.cli.running import _models, usual_jobs
+from scrutiny.cli.declaring import models_of
+from scrutiny.cli.running import usual_jobs
 from scrutiny.core.errors import InputError, MissingDependency, NotApplicable
 from scrutiny.core.registry import METHODS
 from scrutiny.data import checkpoints as table
@@ -220,7 +221,7 @@ def test_a_model_is_named_by_family_checkpoint_or_folder(tmp_path):
         str(tmp_path): Chosen("scgpt", {"checkpoint": str(tmp_path)}),
         "Geneformer-V2-104M": Chosen("geneformer", {"checkpoint": "geneformer-v2-104m"}),
     }.items():
-        assert _models([entry], "auto", "float32") == [meant], entry
+        assert models_of([entry], "auto", "float32") == [meant], entry
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_a_model_is_named_by_family_checkpoint_or_folder(tmp_path):
 )
 def test_what_is_no_model_is_refused_with_what_was_expected(entry, refused):
     with pytest.raises(InputError, match=refused):
-        _models([entry], "auto", "float32")
+        models_of([entry], "auto", "float32")
 
 
 def test_a_refusal_is_one_line_and_exit_code_2(tmp_path):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrutiny.cli.options import Batch, Engine, Layer, Organism, Scheduler
 from scrutiny.cli.pairs import once_each, pair
-from scrutiny.cli.running import Batch, Engine, Layer, Organism, Scheduler
 from scrutiny.core.errors import NotApplicable
 
 if TYPE_CHECKING:

@@ -21,6 +21,14 @@ def pair(text: str, option: str) -> tuple[str, Any]:
         return name, value
 
 
+def text_pair(text: str, option: str, example: str) -> tuple[str, str]:
+    """``NAME=TEXT``, the text as it is."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise InputError(f"{option} is '{text}'; expected NAME=VALUE, e.g. {example}")
+    return name, value
+
+
 def once_each(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Raises InputError if a name is given twice."""
     options: dict[str, Any] = {}

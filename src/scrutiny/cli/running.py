@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrutiny.cli.declaring import Cells, Question, study_of
+from scrutiny.cli.options import (
+    RESULTS,
+    Adapt,
+    Batch,
+    Budget,
+    DataFolder,
+    Device,
+    Donor,
+    Embeddings,
+    Engine,
+    File,
+    HoldOut,
+    Jobs,
+    Label,
+    LabelOrigin,
+    Layer,
+    Methods,
+    Models,
+    OntologyFile,
+    Organism,
+    Out,
+    Precision,
+    Retry,
+    Roles,
+    Scheduler,
+    Size,
+    Tasks,
+    Terms,
+    WriteWinner,
+)
 from scrutiny.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,56 +48,22 @@ if TYPE_CHECKING:
     from scrutiny.engine.store import Store
     from scrutiny.engine.study import Study
 
-File = Annotated[str, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or a 10x folder; a data set of the catalogue; or a study (.toml).")]
-Label = Annotated[list[str] | None, typer.Option("--label", help="Column of the cell types; may be given several times (coarse, fine).")]
-Batch = Annotated[str | None, typer.Option("--batch", help="Column of the batches (donor, sample, study ...).")]
-Donor = Annotated[str | None, typer.Option("--donor", help="Column of the people or animals; from 6 of them on intervals are over donors.")]
-Layer = Annotated[str | None, typer.Option("--layer", help="Where the counts are: X, raw or a layer; found otherwise.")]
-Cells = Annotated[str, typer.Option("--cells", help="Cells to score: a number (stratified sample) or 'all'.")]
-Budget = Annotated[str | None, typer.Option("--budget", help="Time the plan may take, e.g. 20m or 2h; 'none' for no limit.")]
-Tasks = Annotated[
-    list[str] | None,
-    typer.Option("--task", help="Task to run, e.g. reconstruction; several are fine. By default those of embeddings that labels allow."),
-]
-Methods = Annotated[str | None, typer.Option("--methods", help="Methods to run, separated by commas; controls are always added.")]
-Embeddings = Annotated[list[str] | None, typer.Option("--embedding", help="Array in obsm to score beside the methods; several are fine.")]
-Models = Annotated[
-    list[str] | None,
-    typer.Option("--model", help="Published model to compare: a family, a checkpoint, a folder of official files, or FAMILY=FOLDER."),
-]
-Device = Annotated[str, typer.Option("--device", help="For the models: auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option("--precision", help="For the models: float32, or bfloat16, faster where the hardware has it.")]
-Organism = Annotated[str | None, typer.Option("--organism", help="human, mouse ...; told from the gene ids otherwise.")]
-LabelOrigin = Annotated[
-    str | None, typer.Option("--label-origin", help="How the labels were made: genotype, sorted, clustered, transferred or expert.")
-]
-DataFolder = Annotated[Path | None, typer.Option("--data-folder", help="Folder of files downloaded by hand, for catalogue data sets.")]
-OntologyFile = Annotated[
-    Path | None, typer.Option("--ontology", help="Cell Ontology: an OBO file or a folder of tables; what `ontology fetch` got otherwise.")
-]
-Terms = Annotated[Path | None, typer.Option("--terms", help="Table (.tsv) of label and cl_id, for labels not named as their terms.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results. The same folder goes on where it stopped.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="Processes at once; one a core by default.")]
-Engine = Annotated[str, typer.Option("--engine", help="local or dask.")]
-Scheduler = Annotated[str, typer.Option("--scheduler", help="Address of a Dask scheduler, e.g. tcp://host:8786.")]
-Retry = Annotated[bool, typer.Option("--retry", help="Try again what failed before.")]
-WriteWinner = Annotated[Path | None, typer.Option("--write-winner", help="Write the recommended embedding, of all cells, here.")]
-ORIGINS = ("genotype", "sorted", "clustered", "transferred", "expert")
-RESULTS = Path("scrutiny-results")
-
 
 def run(
     file: File,
     label: Label = None,
     batch: Batch = None,
     donor: Donor = None,
+    role: Roles = None,
+    hold_out: HoldOut = None,
     layer: Layer = None,
-    cells: Cells = "5000",
+    cells: Size = "5000",
     budget: Budget = None,
     task: Tasks = None,
     methods: Methods = None,
     embedding: Embeddings = None,
     model: Models = None,
+    adapt: Adapt = None,
     device: Device = "auto",
     precision: Precision = "float32",
     organism: Organism = None,
@@ -92,12 +88,14 @@ def run(
 
     `scrutiny run cells.h5ad --task reconstruction --task reconstruction_masked_15 --model scgpt`
 
+    `scrutiny run cells.h5ad --label cell_type --task annotation --task annotation_few --model scgpt --adapt lora,full`
+
+    `scrutiny run cells.h5ad --label cell_type --hold-out condition=stim`
+
     `scrutiny run study.toml`
     """
-    tasks = tuple(task or ())
-    chosen = _methods(methods, embedding, _models(model, device, precision), tasks)
-    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder, tasks)
-    study = _with_terms(study, ontology, terms)
+    about = Cells(file, label, batch, donor, role, hold_out, layer, cells, organism, label_origin, data_folder, ontology, terms)
+    study = study_of(about, Question(task, methods, embedding, model, adapt, device, precision), budget)
     _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
 
 
@@ -106,13 +104,16 @@ def plan(
     label: Label = None,
     batch: Batch = None,
     donor: Donor = None,
+    role: Roles = None,
+    hold_out: HoldOut = None,
     layer: Layer = None,
-    cells: Cells = "5000",
+    cells: Size = "5000",
     budget: Budget = None,
     task: Tasks = None,
     methods: Methods = None,
     embedding: Embeddings = None,
     model: Models = None,
+    adapt: Adapt = None,
     device: Device = "auto",
     precision: Precision = "float32",
     organism: Organism = None,
@@ -131,10 +132,8 @@ def plan(
 
     from scrutiny.cli.plans import show_plan
 
-    tasks = tuple(task or ())
-    chosen = _methods(methods, embedding, _models(model, device, precision), tasks)
-    study = _study(file, label, batch, donor, layer, cells, budget, chosen, organism, label_origin, data_folder, tasks)
-    study = _with_terms(study, ontology, terms)
+    about = Cells(file, label, batch, donor, role, hold_out, layer, cells, organism, label_origin, data_folder, ontology, terms)
+    study = study_of(about, Question(task, methods, embedding, model, adapt, device, precision), budget)
     console = Console()
     _say_notes(study, console)
     show_plan(study.plan(out, retry=retry), console)
@@ -186,120 +185,6 @@ def score(
     show_scores(table, embedding, Console())
     if output is not None:
         write_table(table, output)
-
-
-def _study(
-    file: str,
-    label: list[str] | None,
-    batch: str | None,
-    donor: str | None,
-    layer: str | None,
-    cells: str,
-    budget: str | None,
-    methods: tuple[Any, ...],
-    organism: str | None,
-    label_origin: str | None,
-    data_folder: Path | None,
-    tasks: tuple[str, ...],
-) -> Study:
-    """The study that the options of `run` and `plan` declare."""
-    from scrutiny.data.catalog import catalog
-    from scrutiny.engine.sources import Source
-    from scrutiny.engine.study import Study
-
-    if file.endswith(".toml"):
-        study = Study.from_toml(file)
-        return replace(study, tasks=tasks) if tasks else study
-    if label_origin is not None and label_origin not in ORIGINS:
-        raise InputError(f"labels of the origin '{label_origin}' are not known; expected one of {', '.join(ORIGINS)}")
-    of_catalog = not Path(file).exists() and file in catalog()
-    source = Source(
-        path=data_folder if of_catalog else Path(file),
-        catalog=file if of_catalog else "",
-        labels=tuple(label or ()),
-        roles={role: column for role, column in (("batch", batch), ("donor", donor)) if column is not None},
-        layer=layer,
-        organism=organism,
-        propose=True,
-        cells=_cells(cells),
-        facts={"label_origin": label_origin} if label_origin else {},
-    )
-    return Study((source,), methods, tasks, budget=_budget(budget))
-
-
-def _with_terms(study: Study, ontology: Path | None, terms: Path | None) -> Study:
-    """The study with an ontology and a table of terms for all of its files; what a study file names stays where the options do not."""
-    from scrutiny.engine.sources import Source
-
-    def told(source: Source) -> Source:
-        return replace(source, ontology=ontology or source.ontology, terms=terms or source.terms)
-
-    return replace(study, datasets=tuple(told(one) if isinstance(one, Source) else one for one in study.datasets))
-
-
-def _budget(text: str | None) -> float | None:
-    from scrutiny.engine.study import BUDGET
-    from scrutiny.engine.studyfile import seconds_of
-
-    return None if text == "none" else BUDGET if text is None else seconds_of(text)
-
-
-def _cells(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdigit() or int(text) < 100:
-        raise InputError(f"--cells is '{text}'; expected 'all' or a number of at least 100")
-    return int(text)
-
-
-def _methods(names: str | None, embeddings: list[str] | None, models: list[Chosen], tasks: tuple[str, ...]) -> tuple[Any, ...]:
-    from scrutiny.engine.embedding import Chosen
-    from scrutiny.engine.study import CONTROLS, usual_methods, with_twins
-
-    usual = usual_methods(tasks)
-    controls = [name for name in usual if name in CONTROLS]
-    chosen = [name.strip() for name in names.split(",") if name.strip()] if names else [name for name in usual if name not in controls]
-    ready_made = [Chosen("precomputed", {"key": key}) for key in embeddings or ()]
-    by_name = [Chosen(name) for name in chosen if name not in {model.name for model in models}]
-    return (*ready_made, *with_twins([*models, *by_name]), *(control for control in controls if control not in chosen))
-
-
-def _models(entries: list[str] | None, device: str, precision: str) -> list[Chosen]:
-    """Models as `_model_of` reads them, with options for all of them."""
-    from scrutiny.data.checkpoints import whole_path
-    from scrutiny.engine.embedding import Chosen
-
-    models = []
-    for entry in entries or ():
-        name, checkpoint = _model_of(entry)
-        given = {"checkpoint": whole_path(checkpoint), "device": device, "precision": precision}
-        usual = {"checkpoint": "", "device": "auto", "precision": "float32"}
-        models.append(Chosen(name, {option: value for option, value in given.items() if value != usual[option]}))
-    return models
-
-
-def _model_of(entry: str) -> tuple[str, str]:
-    """Name and checkpoint of ``FAMILY``, ``CHECKPOINT``, ``FOLDER`` (its files tell the family) or ``FAMILY=FOLDER``."""
-    from scrutiny.core.registry import METHODS, require
-    from scrutiny.data.checkpoints import family_and_checkpoint, near
-
-    if found := family_and_checkpoint(entry):
-        return found
-    if (folder := Path(entry).expanduser()).exists():
-        require(("torch", "safetensors"), "models", needed_by="recognising the files of a model")
-        from scrutiny.methods.foundation.recognise import family_of
-
-        return family_of(folder), entry
-    name, _, checkpoint = entry.partition("=")
-    family, other = family_and_checkpoint(name) or ("", "")
-    if family and not other:
-        return family, checkpoint
-    if name in METHODS:
-        if METHODS.get(name).card.model is None:
-            raise InputError(f"{name} is not a published model; use --methods {name}")
-        return name, checkpoint
-    expected = "expected a family, the name of a checkpoint, a folder of official files, or FAMILY=FOLDER"
-    raise InputError(f"no published model is called '{name}'; {near(name)}; {expected}")
 
 
 def _carry_out(study: Study, out: Path, *, write_winner: Path | None = None, jobs: int | None = None, **options: Any) -> None:

@@ -7,6 +7,7 @@ METHODS: dict[str, str] = {
     "pca": "scrutiny.methods.linear:ScaledPca",
     "gene_mean": "scrutiny.methods.means:GeneMean",
     "majority": "scrutiny.methods.annotation.majority:Majority",
+    "ensemble": "scrutiny.methods.annotation.ensemble:Ensemble",
     "pca_smoothing": "scrutiny.methods.smoothing:PcaSmoothing",
     "knn_smoothing": "scrutiny.methods.smoothing:KnnSmoothing",
     "harmony": "scrutiny.methods.integration:Harmony",
@@ -58,6 +59,11 @@ METHODS: dict[str, str] = {
 }
 
 HEADS: dict[str, str] = {
+    "adapters": "scrutiny.methods.foundation.adapted:AdaptAdapters",
+    "full": "scrutiny.methods.foundation.adapted:AdaptFull",
+    "ia3": "scrutiny.methods.foundation.adapted:AdaptIa3",
+    "last": "scrutiny.methods.foundation.adapted:AdaptLast",
+    "lora": "scrutiny.methods.foundation.adapted:AdaptLora",
     "centroid": "scrutiny.methods.annotation.heads:NearestCentroid",
     "knn": "scrutiny.methods.annotation.heads:NearestCells",
     "cluster": "scrutiny.methods.annotation.heads:ClusterTransfer",
@@ -91,6 +97,11 @@ TASKS: dict[str, str] = {
     "read_depth": "scrutiny.tasks.read_depth:ReadDepth",
     "type_relations": "scrutiny.tasks.type_relations:TypeRelations",
 }
+
+TASK_GROUPS: dict[str, tuple[str, ...]] = {
+    "annotation_few": ("annotation_few_1", "annotation_few_5", "annotation_few_10", "annotation_few_50"),
+}
+"""Names for several tasks: a learning curve."""
 
 METRICS: dict[str, str] = {
     "macro_f1": "scrutiny.metrics.annotation:macro_f1",

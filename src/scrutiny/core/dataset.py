@@ -124,7 +124,7 @@ class Dataset:
         """
         if name not in self.roles:
             has = f"(it has {sorted(self.roles)})"
-            raise NotApplicable(f"'{self.name}' has no column in the role '{name}' {has}; name one with --{name} COLUMN")
+            raise NotApplicable(f"'{self.name}' has no column in the role '{name}' {has}; name one with {flag_of(name)}")
         return self.obs[self.roles[name]].astype(str).to_numpy(str)
 
     def take(self, rows: NDArray[np.integer]) -> Dataset:
@@ -178,6 +178,11 @@ class Dataset:
             near = difflib.get_close_matches(name, list(self.obsm)) or sorted(self.obsm)
             raise InputError(f"'{self.name}' has no array '{name}' in obsm; there is {near or 'none at all'}")
         return digest_of_array(self.obsm[name])
+
+
+def flag_of(role: str) -> str:
+    """The option of the command line that names the column of a role."""
+    return f"--{role} COLUMN" if role in ("label", "batch", "donor") else f"--role {role}=COLUMN"
 
 
 def missing_column(dataset: str, role: str, column: str, columns: Iterable[Any]) -> str:

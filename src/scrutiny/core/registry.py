@@ -16,6 +16,7 @@ from .builtins import DERIVED as BUILTIN_DERIVED
 from .builtins import HEADS as BUILTIN_HEADS
 from .builtins import METHODS as BUILTIN_METHODS
 from .builtins import METRICS as BUILTIN_METRICS
+from .builtins import TASK_GROUPS
 from .builtins import TASKS as BUILTIN_TASKS
 from .cards import MethodCard, MetricCard
 from .errors import InputError, MissingDependency
@@ -125,6 +126,11 @@ METHODS = Methods("method", BUILTIN_METHODS)
 TASKS = Registry("task", BUILTIN_TASKS)
 METRICS = Registry("metric", BUILTIN_METRICS)
 DERIVED = Registry("derived", BUILTIN_DERIVED)
+
+
+def named_tasks(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of tasks, those of `TASK_GROUPS` written out."""
+    return tuple(task for name in names for task in TASK_GROUPS.get(name, (name,)))
 
 
 @dataclass(frozen=True)

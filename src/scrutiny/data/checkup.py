@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scrutiny.core.dataset import Dataset, Scale
+from scrutiny.core.dataset import Dataset, Scale, flag_of
 from scrutiny.core.errors import NotApplicable, ScrutinyError
 
 from .confounding import confounding, technical_twins
@@ -53,8 +53,8 @@ def _genes(data: Dataset) -> list[str]:
 def _columns(data: Dataset) -> list[str]:
     lines = []
     for role, proposals in propose_roles(data.obs).items():
-        lines += [f"{role}: {p}" for p in proposals] or [f"{role}: no column looks like one; name it with --{role} COLUMN"]
-    for role, column in data.roles.items():
+        lines += [f"{role}: {p}" for p in proposals] or [f"{role}: no column looks like one; name it with {flag_of(role)}"]
+    for column, role in {column: role for role, column in data.roles.items()}.items():
         values, counts = np.unique(data.role(role), return_counts=True)
         order = np.argsort(-counts, kind="stable")[:SHOWN]
         rest = f", and {len(values) - SHOWN} more" if len(values) > SHOWN else ""

@@ -1,4 +1,4 @@
-"""Which columns could be the label, the batch and the donor, for files that come without a word: proposals with their reasons."""
+"""Which columns could be the label, the batch, the donor ..., for files that come without a word: proposals with their reasons."""
 
 from __future__ import annotations
 
@@ -38,10 +38,15 @@ PATTERNS = {
         (rf"(donor|patient|individual|subject|participant|mouse|animal){_ID}", "is named donor, and donors are often batches"),
     ),
     "donor": ((rf"(donor|patient|individual|subject|participant|mouse|animal){_ID}", "is named donor"),),
+    "study": ((rf"(study|data[ ._-]?set){_ID}", "is named as a study is"),),
+    "species": ((r"species|organism", "is named species"),),
+    "tissue": ((r"(tissue|organ)([ ._-](tissue|general))?", "is named tissue"),),
 }
 """Role -> (pattern of the whole name, what to say of it), best first; case does not matter."""
 NEVER = re.compile(r".*(ontology[ ._-]term|colou?rs?$|score|percent|pct|n_(genes|counts|umi)).*", re.IGNORECASE)
 """Columns that tell something else, whatever the rest of their name."""
+EXPECTED = ("label", "batch")
+"""Roles that nearly all data have: worth a word where none was found."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Proposal:
 
 
 def propose_roles(obs: pd.DataFrame) -> dict[str, tuple[Proposal, ...]]:
-    """Role ("label", "batch", "donor") -> the columns that could play it, best first; an empty tuple where none could.
+    """Role (label, batch, donor, study, species, tissue) -> the columns that could play it, best first; an empty tuple where none could.
 
     The name decides, if the values allow it: at least two, with at least three cells each on average, and whole or text. Of names of
     one kind the column with more values comes first, so the finer annotation before the coarser one.
@@ -77,7 +82,7 @@ def with_proposed_roles(data: Dataset) -> Dataset:
         if role in roles:
             continue
         if not proposals:
-            if role == "donor":
+            if role not in EXPECTED:
                 continue
             notes.append(f"No {role} column was found{_near_misses(data.obs, role)}; name one with --{role} COLUMN if there is one.")
             continue

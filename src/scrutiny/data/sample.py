@@ -13,6 +13,8 @@ from scrutiny.core.matrix import CsrMatrix
 
 N_CELLS = 5000
 """Cells of a default plan."""
+STRATA = ("label", "batch", "split")
+"""Roles whose make-up a sample keeps."""
 
 
 def sample(data: Dataset, n_cells: int = N_CELLS) -> Dataset:
@@ -27,7 +29,7 @@ def sample(data: Dataset, n_cells: int = N_CELLS) -> Dataset:
     rng = np.random.default_rng(int(data.fingerprint, 16))
     rows = np.sort(np.concatenate([rng.permutation(rows)[:n] for rows, n in zip(strata, shares([len(s) for s in strata], n_cells))]))
     drawn = data.take(rows)
-    by = " in each ".join(role for role in ("label", "batch") if data.has(role))
+    by = " in each ".join(role for role in STRATA if data.has(role))
     note = f"Everything here rests on a sample of {n_cells:,} of {data.n_cells:,} cells{f', proportional to {by}' if by else ''}."
     return replace(drawn, matrix=CsrMatrix(drawn.matrix.to_csr()), notes=(*data.notes, note, *_lost(data, drawn)))
 
@@ -45,7 +47,7 @@ def shares(sizes: list[int], total: int) -> NDArray[np.intp]:
 
 def _strata(data: Dataset) -> list[NDArray[np.intp]]:
     """Rows of each label in each batch, in sorted order of their names."""
-    columns = {role: data.role(role) for role in ("label", "batch") if data.has(role)}
+    columns = {role: data.role(role) for role in STRATA if data.has(role)}
     if not columns:
         return [np.arange(data.n_cells)]
     groups = pd.DataFrame(columns).groupby(list(columns), sort=True).indices
@@ -53,5 +55,5 @@ def _strata(data: Dataset) -> list[NDArray[np.intp]]:
 
 
 def _lost(data: Dataset, drawn: Dataset) -> list[str]:
-    lost = {role: sorted({*data.role(role)} - {*drawn.role(role)}) for role in ("label", "batch") if data.has(role)}
+    lost = {role: sorted({*data.role(role)} - {*drawn.role(role)}) for role in STRATA if data.has(role)}
     return [f"The sample has no cell of the {role} {', '.join(names)}: too rare." for role, names in lost.items() if names]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrutiny.core.dataset import Dataset, missing_column
 from scrutiny.core.errors import InputError
@@ -20,6 +21,9 @@ from scrutiny.data.read import read
 from scrutiny.data.sample import N_CELLS, sample
 
 from .plan import Scored
+
+SPLIT = "held out"
+"""Column that is made of what the user holds out."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Source:
         A larger data set is sampled to so many; None: all cells.
     without
         Column -> values; the cells that have one of them are left out first.
+    hold_out
+        Column -> values; the cells that have one of them are what tasks that learn labels hold out (role ``split``), in place of a batch.
     facts
         What the user knows, e.g. ``{"label_origin": "sorted"}``.
     ontology
@@ -62,6 +68,7 @@ class Source:
     propose: bool = False
     cells: int | None = N_CELLS
     without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hold_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     ontology: Path | None = None
     terms: Path | None = None
@@ -74,7 +81,7 @@ class Source:
         InputError
             If the file or a column is not what it should be.
         """
-        data = _left_out(self.whole(), self.without)
+        data = _held_out(_left_out(self.whole(), self.without), self.hold_out)
         labels = self.labels or ((data.roles["label"],) if data.has("label") else ())
         for column in labels[1:]:
             data = keep_good(data.with_roles(label=column))
@@ -116,12 +123,33 @@ class Source:
 def _left_out(data: Dataset, without: Mapping[str, tuple[str, ...]]) -> Dataset:
     """Without the cells that have one of these values in a column. Raises InputError if there is no such column or value."""
     for column, values in without.items():
-        if column not in data.obs:
-            raise InputError(missing_column(data.name, "without", column, data.obs.columns))
-        found = data.obs[column].astype(str).to_numpy(str)
-        if odd := sorted({*values} - {*found}):
-            raise InputError(f"cells whose '{column}' is '{odd[0]}' are to be left out, but '{data.name}' has {sorted({*found})[:20]}")
-        gone = np.isin(found, values)
+        gone = _with_value(data, "without", column, values)
         note = f"{gone.sum():,} of {data.n_cells:,} cells were left out: their '{column}' is {' or '.join(values)}."
         data = replace(data.take(np.flatnonzero(~gone)), notes=(*data.notes, note))
     return data
+
+
+def _held_out(data: Dataset, hold_out: Mapping[str, tuple[str, ...]]) -> Dataset:
+    """With the role ``split``, if values are named. Raises InputError without such a column or value, or if no cell is left."""
+    if not hold_out:
+        return data
+    held = np.zeros(data.n_cells, dtype=bool)
+    for column, values in hold_out.items():
+        held |= _with_value(data, "hold_out", column, values)
+    what = " or ".join(f"{column} = {value}" for column, values in hold_out.items() for value in values)
+    if held.all():
+        raise InputError(f"all cells of '{data.name}' are held out ({what}); leave some to learn from")
+    note = f"Held out where labels are learnt: {held.sum():,} of {data.n_cells:,} cells ({what})."
+    obs = data.obs.assign(**{SPLIT: np.where(held, "query", "train")})
+    return replace(data, obs=obs, notes=(*data.notes, note)).with_roles(split=SPLIT)
+
+
+def _with_value(data: Dataset, asked: str, column: str, values: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Cells (n_cells,) that have one of these values in a column. Raises InputError if there is no such column or value."""
+    if column not in data.obs:
+        raise InputError(missing_column(data.name, asked, column, data.obs.columns))
+    found = data.obs[column].astype(str).to_numpy(str)
+    if odd := sorted({*values} - {*found}):
+        what = {"without": "left out", "hold_out": "held out"}[asked]
+        raise InputError(f"cells whose '{column}' is '{odd[0]}' are to be {what}, but '{data.name}' has {sorted({*found})[:20]}")
+    return np.isin(found, values)

@@ -15,6 +15,7 @@ label = ["coarse", "fine"]           # a column or several
 batch = "donor"
 cells = "all"                        # by default a sample of 5,000
 without = { batch = ["pbmc3k"] }     # cells with these values in a column are left out
+hold_out = { condition = ["stim"] }  # cells that tasks which learn labels hold out, in place of a batch
 
 A study may train nets and score them; each is compared with its untrained twin, and trained anew for each seed::
 
@@ -43,6 +44,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scrutiny.core.errors import InputError
+from scrutiny.core.registry import named_tasks
 from scrutiny.data.checkpoints import whole_path
 from scrutiny.data.sample import N_CELLS
 
@@ -198,7 +200,7 @@ def _study_keys(folder: Path) -> dict[str, _Key]:
     return {
         "name": _Key(_text),
         "seeds": _Key(lambda value, place: place.each(value, _seed)),
-        "tasks": _Key(_texts),
+        "tasks": _Key(lambda value, place: named_tasks(_texts(value, place))),
         "methods": _Key(lambda value, place: place.each(value, lambda entry, inner: _method(entry, inner, folder))),
         "budget": _Key(_budget),
         "datasets": _Key(lambda value, place: place.each(value, lambda entry, inner: _source(entry, inner, folder))),
@@ -237,6 +239,7 @@ def _source(value: Any, place: _Place, folder: Path) -> Source:
         "organism": _Key(_text),
         "cells": _Key(_cells),
         "without": _Key(_value_lists),
+        "hold_out": _Key(_value_lists),
         "facts": _Key(_text_table),
         **_ontology_keys(folder),
     }
