@@ -113,3 +113,29 @@ def test_controls_bracket_what_is_told(do):
     assert value["control/label_oracle"]["macro_f1"] == 1
     assert value["control/shuffled_labels"]["accuracy"] < 0.6, "three labels, equally often"
     assert value["majority"]["macro_f1"] == pytest.approx(1 / 6, abs=0.01), "F1 of one of three labels is 1/2, of the others 0"
+
+
+def test_an_ensemble_takes_what_its_members_told(do, calls, store_folder):
+    names = ["toy/noting+knn", "toy/noting+centroid"]
+    members = [{"name": name, "options": {"calls": calls}} for name in names]
+    runs, _ = do([*((name, {"calls": calls}) for name in names), ("ensemble", {"members": members})])
+    assert {run.status for run in runs.values()} == {Status.OK}, [run.reason for run in runs.values()]
+    assert Path(calls).read_text().split() == ["120"], "nothing is embedded again"
+    alone = [runs[name, "annotation"] for name in names]
+    together = runs["ensemble", "annotation"]
+    cache = Store(store_folder).cache
+    first, second, mean = (cache.get(run.output_key).by_name["probabilities"] for run in (*alone, together))
+    np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
+    assert together.cost.seconds_fit == pytest.approx(sum(run.cost.seconds_fit for run in alone))
+    assert together.cost.trainable == sum(run.cost.trainable for run in alone)
+
+
+def test_what_a_method_tells_of_its_search_is_in_the_facts_also_from_the_cache(do, store_folder):
+    runs, _ = do([("toy/noting+knn", {"trials": 4})])
+    (run,) = runs.values()
+    assert run.facts["search"]["budget"] == 4 and run.facts["search"]["trials"] <= 4 and run.facts["search"]["chosen"]["k"] in (5, 15, 50)
+    for file in (store_folder / "runs").rglob("*.json"):
+        file.unlink()
+    again, _ = do([("toy/noting+knn", {"trials": 4})])
+    (other,) = again.values()
+    assert other.cost.cached and other.facts["search"] == run.facts["search"]

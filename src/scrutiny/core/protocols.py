@@ -136,8 +136,8 @@ class PredictionReader(Protocol):
     members: Sequence[tuple[str, Mapping[str, Any]]]
     """Names of those methods, with their options."""
 
-    def combine(self, predictions: Sequence[LabelPrediction]) -> LabelPrediction:
-        """``predictions`` of the members, in their order, of the same cells in the same order."""
+    def predict_labels(self, told: Sequence[LabelPrediction]) -> LabelPrediction:
+        """``told`` by the members, in their order, of the same cells in the same order."""
         ...
 
 

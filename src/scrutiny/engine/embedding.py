@@ -220,7 +220,7 @@ class Request:
     def combine(self, found: Sequence[tuple[Output, Cost]]) -> Made:
         """Of a method that tells labels from what others told: the outputs of its members, on these cells, and what they cost together."""
         started = time.perf_counter()
-        output = self.checked(self.method.combine([output for output, _ in found])).aligned_to(self.query.cell_ids)
+        output = self.checked(getattr(self.method, self.question.verb)([output for output, _ in found])).aligned_to(self.query.cell_ids)
         costs = [cost for _, cost in found]
         trainable = [cost.trainable for cost in costs]
         return Made(
