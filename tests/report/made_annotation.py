@@ -11,7 +11,6 @@ from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.registry import METRICS
 from scrutiny.core.scores import Cost, Replicates, Run, RunSpec, Score, Status
 from scrutiny.engine.store import Store
-from scrutiny.metrics.annotation import told_labels
 
 TYPES = ("B cell", "CD4 T cell", "CD8 T cell", "Monocyte")
 PRIMARY = "macro_f1"
@@ -34,6 +33,8 @@ class MadeAnnotation:
     dataset: str = "made"
     types: tuple[str, ...] = TYPES
     n_cells: int = 400
+    labelled: int = 100
+    """Labelled training cells of each type, but for few-shot tasks."""
     facts: dict[str, dict] = field(default_factory=dict)
     """Method to more facts of its Runs."""
     costs: dict[str, Cost] = field(default_factory=dict)
@@ -59,7 +60,8 @@ def write_annotation(folder: Path, made: MadeAnnotation, seed: int = 0) -> Store
         for method, share in methods.items():
             known = share if isinstance(share, float) else share.get(task)
             if known is not None or method in made.failed:
-                store.put(_run(store, made, (task, method), _told(made, ids, truth, known or 0.0, rng), truth, folds))
+                told = _told(made, ids, truth, known or 0.0, rng)
+                store.put(_run(store, made, (task, method), told, truth, folds))
     store.add_study(_study(made, methods))
     return store
 
@@ -99,13 +101,14 @@ def _run(store, made, what, told, truth, folds) -> Run:
     key = f"out-{made.dataset}-{task}-{method}".replace("/", "_").replace("+", "_")
     if made.with_outputs:
         store.put_output(key, told, {})
-    scores = [_score(name, told, truth, folds) for name in made.metrics]
+    labelled = dict.fromkeys(made.types, int(task.rpartition("_")[2]) if "_few_" in task else made.labelled)
+    scores = [_score(name, told, truth, folds, labelled) for name in made.metrics]
     cost = made.costs.get(method, Cost(1.0, 0.5, 0.1, 300.0, trainable=10, n_answered=made.n_cells))
     return Run(spec, Status.OK, scores=tuple(scores), cost=cost, output_key=key, **more)
 
 
-def _score(name, told, truth, folds) -> Score:
-    evidence = Evidence({"prediction": told, "labels": truth, "told_labels": told_labels(told, truth)})
+def _score(name, told, truth, folds, labelled) -> Score:
+    evidence = Evidence({"prediction": told, "labels": truth, "labelled_cells": labelled})
     whole = evidence.measure(name)
 
     def value(rows):

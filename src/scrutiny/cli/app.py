@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scrutiny.cli import corpus, embedding, inspect, models, pretraining, results, running
+from scrutiny.cli import claims, corpus, embedding, inspect, models, pretraining, results, running
 
 EXIT_CODES = """
 Exit codes: 0 all that could run has run; 1 some runs failed (the others are kept); 2 the input or the options are wrong;
@@ -32,6 +32,7 @@ app.command("embed")(embedding.embed)
 app.command("pretrain")(pretraining.pretrain)
 app.add_typer(corpus.corpus_app, name="corpus")
 app.command("report")(results.report)
+app.command("claims")(claims.claims)
 app.add_typer(results.cache_app, name="cache")
 app.add_typer(models.models_app, name="models")
 app.command("list")(inspect.list_things)

@@ -33,7 +33,7 @@ def report(
     from scrutiny.report.page import write_report
     from scrutiny.report.terminal import show
 
-    stores = [Store(_existing(folder)) for folder in folders]
+    stores = [Store(existing(folder)) for folder in folders]
     console = Console()
     show(stores, console)
     if table is not None:
@@ -42,7 +42,7 @@ def report(
     console.print(f"Report: {write_report(stores, output)}", soft_wrap=True)
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
     if not (folder / "runs").is_dir():
         raise InputError(f"{folder} holds no results: expected a folder that 'scrutiny run' wrote, with a folder 'runs' in it")
     return folder
@@ -66,7 +66,7 @@ def cache_size(folder: Folder) -> None:
     """
     from scrutiny.engine.store import Store
 
-    print(f"{Store(_existing(folder)).cache_size() / 1e6:.1f} MB in {folder / 'cache'}")
+    print(f"{Store(existing(folder)).cache_size() / 1e6:.1f} MB in {folder / 'cache'}")
 
 
 @cache_app.command("clean")
@@ -77,4 +77,4 @@ def cache_clean(folder: Folder) -> None:
     """
     from scrutiny.engine.store import Store
 
-    print(f"freed {Store(_existing(folder)).clean_cache() / 1e6:.1f} MB")
+    print(f"freed {Store(existing(folder)).clean_cache() / 1e6:.1f} MB")

@@ -19,6 +19,7 @@ from scrutiny.core.errors import InputError
 from scrutiny.engine.store import Store
 
 from .annotation_section import parts
+from .claims import ANSWERS, disputes, judge
 from .facts import UNKNOWN
 from .figures import chart, columns, map_scores
 from .finding import SEVERITIES
@@ -34,7 +35,7 @@ from .verdict import MARGIN
 from .words import duration, metric_words, number, plain, rounded, split_words, title
 
 MOST_BYTES = 10_000_000
-STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "annotation.css", "media.css")
+STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "annotation.css", "claims.css", "media.css")
 SCRIPTS = ("page.js", "scores.js", "cost.js", "reconstruction.js", "maps.js", "table.js")
 
 
@@ -95,6 +96,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
     shown = [name for name in drawn if detail.cells]
     pictures = [picture(comparison, gathered.runs) for comparison in found]
     rows = long(found)
+    judged = judge(gathered)
     data = {
         "comparisons": [chart(c, v, t, gathered.cards.metrics) for c, v, t in zip(found, gathered.verdicts, tables)],
         "maps": [_packed(gathered, name, drawn[name], detail.cells) for name in shown],
@@ -111,6 +113,8 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         pairs=list(zip(found, gathered.verdicts, gathered.recommendations, tables)),
         pictures=pictures,
         annotation=parts(gathered),
+        disputes=disputes(judged),
+        claim_tally={answer: sum(one.answer == answer for one in judged) for answer in ANSWERS},
         problems=[gathered.problems(comparison) for comparison in found],
         findings=gathered.findings,
         tally=Counter(finding.severity for finding in gathered.findings),

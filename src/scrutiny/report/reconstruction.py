@@ -16,6 +16,7 @@ from scrutiny.core.cards import TWIN, Kind
 from scrutiny.core.scores import Run, Score
 
 from .comparisons import Comparison
+from .details import scores as scores_of
 from .figures import brief
 from .intervals import Interval
 from .verdict import MARGIN, score_interval
@@ -95,7 +96,7 @@ class Picture:
 
 def picture(comparison: Comparison, runs: Sequence[Run]) -> Picture | None:
     """The picture of a comparison; None if its primary score tells no bins. Of several seeds the first is drawn."""
-    scores = _scores(comparison, runs)
+    scores = scores_of(comparison, runs)
     panels = _panels(comparison, {method: found[comparison.primary][0].details for method, found in scores.items()})
     if not panels:
         return None
@@ -103,15 +104,6 @@ def picture(comparison: Comparison, runs: Sequence[Run]) -> Picture | None:
     rows = tuple(_row(comparison, panel, scores[panel.method]) for panel in panels)
     headings = tuple(dict.fromkeys(heading for row in rows for heading in row.others))
     return Picture(panels, rows, headings, trivial, _words(rows, trivial))
-
-
-def _scores(comparison: Comparison, runs: Sequence[Run]) -> dict[str, dict[str, list[Score]]]:
-    """Method to its scores by metric, those that have a value, one a seed and the first seed first."""
-    by_key = {run.spec.key: {score.metric: score for score in run.scores} for run in runs}
-    found: dict[str, dict[str, list[Score]]] = {}
-    for row in comparison.scored.sort_values("seed", kind="stable").itertuples():
-        found.setdefault(row.method, {}).setdefault(row.metric, []).append(by_key[row.run_key][row.metric])
-    return {method: scores for method, scores in found.items() if comparison.primary in scores}
 
 
 def _panels(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> tuple[Panel, ...]:

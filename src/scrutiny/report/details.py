@@ -1,0 +1,18 @@
+"""Scores behind the rows of a comparison, with what metrics told beside their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scrutiny.core.scores import Run, Score
+
+from .comparisons import Comparison
+
+
+def scores(comparison: Comparison, runs: Sequence[Run]) -> dict[str, dict[str, list[Score]]]:
+    """Method to its scores by metric, those that have a value, one a seed and the first seed first; methods with a primary value."""
+    by_key = {run.spec.key: {score.metric: score for score in run.scores} for run in runs}
+    found: dict[str, dict[str, list[Score]]] = {}
+    for row in comparison.scored.sort_values("seed", kind="stable").itertuples():
+        found.setdefault(row.method, {}).setdefault(row.metric, []).append(by_key[row.run_key][row.metric])
+    return {method: scores for method, scores in found.items() if comparison.primary in scores}
