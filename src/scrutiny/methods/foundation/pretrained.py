@@ -20,7 +20,7 @@ from scrutiny.data.formats import offer_of
 from scrutiny.tuning.config import pretraining_of
 from scrutiny.tuning.loop import Report
 
-from .model import untrained_card
+from .model import Published, untrained_card
 from .pretraining import ignore
 from .training_time import seconds_of
 from .trainings import Trainings
@@ -34,7 +34,7 @@ def runs_folder() -> Path:
     return platformdirs.user_cache_path("scrutiny") / "pretrained"
 
 
-class _Net:
+class Net:
     """What a net that is trained and its twin share.
 
     Parameters
@@ -83,6 +83,11 @@ class _Net:
         """Load the net of this seed, made first if it is not there; nothing is learnt from these cells."""
         self.model = self._family(str(self.folder_of(seed))).fit(train, seed=seed)
         return self
+
+    def loaded(self, seed: int) -> Published:
+        """The family with the net of this seed, made first if it is not there."""
+        self.model = self._family(str(self.folder_of(seed))).with_seed(seed)
+        return self.model
 
     def embed(self, query: Dataset) -> CellEmbedding:
         return self.model.embed(query)
@@ -138,8 +143,8 @@ class _Net:
         return made(family, checkpoint, options={"device": self.device, **self.use}, owner=f"the net '{self.called}': use")
 
 
-class Pretrained(_Net):
-    """A net that is trained as a config says, once for each seed of the study, and then used as its family is; for options see `_Net`."""
+class Pretrained(Net):
+    """A net that is trained as a config says, once for each seed of the study, and then used as its family is; for options see `Net`."""
 
     card = MethodCard(
         "pretrained",
@@ -195,7 +200,7 @@ class Pretrained(_Net):
         return {**super().making(), "objective": self.config.objective, "until": until}
 
 
-class UntrainedPretrained(_Net):
+class UntrainedPretrained(Net):
     """The untrained twin of a net: its draft with random weights. Of its config only ``corpus`` and ``model`` count."""
 
     card = untrained_card(Pretrained.card)

@@ -46,15 +46,28 @@ def subject_of(model: Published, matched: Matched) -> Subject:
     InputError
         If nobody has said how its family is trained.
     """
-    family = model.card.twin_of or model.card.name
-    if family not in SUBJECTS:
-        raise InputError(f"the family '{family}' cannot be pretrained; those that can are {', '.join(sorted(SUBJECTS))}")
+    family = family_of(model)
 
     def tokenise(cells: Cells) -> Any:
         return model.tokens(Counts(0, cells.n_cells, cells.counts, cells.totals), matched, cells.ids)
 
     common = {"family": family, "net": model.net, "cells": getattr(model, "embed_batch", None), "tokenise": tokenise}
     return Subject(**{**common, **SUBJECTS[family](model, matched)})
+
+
+def family_of(model: Published) -> str:
+    """The family that a model is of, whatever it is called itself: a small one of ours, an untrained twin.
+
+    Raises
+    ------
+    InputError
+        If nobody has said how its family is trained.
+    """
+    names = (getattr(getattr(cls, "card", None), "name", "") for cls in type(model).__mro__)
+    family = next((name for name in names if name in SUBJECTS), None)
+    if family is None:
+        raise InputError(f"the family of '{model.card.name}' cannot be trained; those that can are {', '.join(sorted(SUBJECTS))}")
+    return family
 
 
 def _geneformer(model: Any, matched: Matched) -> dict[str, Any]:
