@@ -47,7 +47,7 @@ def entry(found):
 def test_approaches_are_read_off_names_and_facts():
     assert approach("scgpt+knn", "model", {}) == ("scgpt", "zero-shot", "knn", False)
     assert approach("scrutiny/mini-rank+logreg", "model", PROBE) == ("scrutiny/mini-rank", "probe", "logreg", False)
-    assert approach("scgpt+lora", "model", {}) == ("scgpt", "adapted", "lora", False)
+    assert approach("scgpt+lora", "model", {"head": "lora", "adaptation": {"way": "lora"}}) == ("scgpt", "adapted", "lora", False)
     assert approach("control/untrained_scgpt+lora", "control", {}) == ("scgpt", "adapted", "lora", True)
     assert approach("small+knn (k=5)", "model", ZERO, "pretrained+knn") == ("small", "zero-shot", "knn", False)
     assert approach("untrained small+lora", "control", {}, "control/untrained_pretrained+lora") == ("small", "adapted", "lora", True)

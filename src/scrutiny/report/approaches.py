@@ -36,7 +36,7 @@ class Approach(NamedTuple):
 
 
 def approach(shown: str, kind: str, facts: Mapping[str, Any], registered: str = "") -> Approach:
-    """Read off the name of a method and the facts of its Run, where heads on embeddings are told as ``head``.
+    """Read off the name of a method and the facts of its Run, where heads are told as ``head`` and how a net is adapted as ``adaptation``.
 
     An untrained twin belongs to the net that it is the twin of. Baselines and other controls have no net.
 
@@ -58,4 +58,4 @@ def approach(shown: str, kind: str, facts: Mapping[str, Any], registered: str = 
 def _way(head: str, facts: Mapping[str, Any]) -> str:
     if head in ZERO_SHOT:
         return "zero-shot"
-    return "probe" if facts.get("head") else "adapted"
+    return "probe" if facts.get("head") and not facts.get("adaptation") else "adapted"
