@@ -8,6 +8,7 @@ METHODS: dict[str, str] = {
     "gene_mean": "scrutiny.methods.means:GeneMean",
     "majority": "scrutiny.methods.annotation.majority:Majority",
     "ensemble": "scrutiny.methods.annotation.ensemble:Ensemble",
+    "celltypist": "scrutiny.methods.annotation.celltypist:Celltypist",
     "pca_smoothing": "scrutiny.methods.smoothing:PcaSmoothing",
     "knn_smoothing": "scrutiny.methods.smoothing:KnnSmoothing",
     "harmony": "scrutiny.methods.integration:Harmony",

@@ -137,7 +137,7 @@ class Pca:
     variance: NDArray[np.float64]
     total_variance: float
     _mean: NDArray[np.float64]
-    _scaling: _Scaling | None
+    _scaling: Scaling | None
 
     def transform(self, data: Dataset) -> NDArray[np.float32]:
         """Coordinates (n_cells, n_dims) float32 of cells, which may be others than those of the fit; genes are found by id.
@@ -153,7 +153,7 @@ class Pca:
             raise InputError(f"'{data.name}' lacks {(columns < 0).sum()} of the {len(columns)} genes of the fit, e.g. {lacking}")
         out = np.empty((data.n_cells, self.axes.shape[1]), dtype=np.float32)
         origin = self._mean @ self.axes
-        for start, stop, values in _shifted_chunks(data, columns, self._scaling):
+        for start, stop, values in shifted_chunks(data, columns, self._scaling):
             out[start:stop] = values @ self.axes - origin
         return out
 
@@ -173,9 +173,9 @@ def pca(data: Dataset, n_dims: int = 50, *, scale: bool = False, columns: NDArra
     columns = highly_variable(data) if columns is None else np.asarray(columns)
     if len(columns) > MAX_PCA_GENES:
         raise InputError(f"PCA of {len(columns)} genes was asked for; choose at most {MAX_PCA_GENES}, for example the variable ones")
-    scaling = _fit_scaling(data, columns) if scale else None
+    scaling = fit_scaling(data, columns) if scale else None
     gram, total = np.zeros((len(columns), len(columns))), np.zeros(len(columns))
-    for _, _, values in _shifted_chunks(data, columns, scaling):
+    for _, _, values in shifted_chunks(data, columns, scaling):
         gram += (values.T @ values).toarray()
         total += np.asarray(values.sum(axis=0)).ravel()
     mean = total / data.n_cells
@@ -187,7 +187,7 @@ def pca(data: Dataset, n_dims: int = 50, *, scale: bool = False, columns: NDArra
     return Pca(data.genes[columns], axes * signs, np.maximum(rising[::-1], 0.0), float(np.trace(covariance)), mean, scaling)
 
 
-class _Scaling(NamedTuple):
+class Scaling(NamedTuple):
     """How genes are standardised: per gene ``mean`` and ``deviation`` of the log values, and the z-score ``of_zero``."""
 
     mean: NDArray[np.float64]
@@ -195,13 +195,14 @@ class _Scaling(NamedTuple):
     of_zero: NDArray[np.float64]
 
 
-def _fit_scaling(data: Dataset, columns: NDArray[np.integer]) -> _Scaling:
+def fit_scaling(data: Dataset, columns: NDArray[np.integer]) -> Scaling:
+    """How these columns are brought to mean 0 and variance 1; one that does not vary is only centred."""
     mean, variance = gene_moments(log_chunks(data, columns))
     deviation = np.where(variance > 0, np.sqrt(variance), 1.0)
-    return _Scaling(mean, deviation, np.clip(-mean / deviation, -CLIP, CLIP))
+    return Scaling(mean, deviation, np.clip(-mean / deviation, -CLIP, CLIP))
 
 
-def _shifted_chunks(data: Dataset, columns: NDArray[np.integer], scaling: _Scaling | None) -> Iterator[Chunk]:
+def shifted_chunks(data: Dataset, columns: NDArray[np.integer], scaling: Scaling | None) -> Iterator[Chunk]:
     """Float64 chunks equal to the values up to a constant per gene, which centring removes: so scaled values stay sparse."""
     for start, stop, values in log_chunks(data, columns):
         exact = values.astype(np.float64)

@@ -38,6 +38,7 @@ BASELINES = (
     *("depth", "hvg", "hvg_pca", "pca", "harmony", "scanorama", "combat", "mnn", "scvi", "scanvi"),
     *("gene_mean", "pca_smoothing", "knn_smoothing"),
     *("majority", "hvg_pca+centroid", "hvg_pca+knn", "hvg_pca+logreg", "hvg+logreg", "hvg_pca+forest", "hvg_pca+boosting"),
+    "celltypist",
 )
 CONTROLS = (
     "control/shuffle",
