@@ -46,6 +46,7 @@ def test_every_metric_is_asked_by_a_task_and_every_primary_is_as_declared():
         **dict.fromkeys((name for name in BUILT_IN if name.startswith("annotation")), "macro_f1"),
         "reference_mapping": "macro_f1",
         "annotation_unseen_types": "seen_unseen_harmonic",
+        "type_relations": "scgraph_ontorwr",
     }
     assert all(card.metrics[0] == card.primary for card in cards)
     assert all(len(set(card.metrics)) == len(card.metrics) for card in cards)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
 from scrutiny.core.dataset import Dataset, from_arrays
+from scrutiny.core.ontology import LabelTerms
+
+from .ontology import ontology_of
 
 
 def planted(
@@ -61,3 +66,12 @@ def planted(
         roles={"label": "cell_type", "batch": "batch"},
         facts={"planted": what},
     )
+
+
+def planted_terms(labels: Iterable[str]) -> LabelTerms:
+    """A made-up ontology in which labels are kin in pairs, in the order of their names: each pair has a parent, a kind of ``cell``."""
+    names = sorted({*labels})
+    kin = {name: f"kin_{place // 2}" for place, name in enumerate(names)}
+    pairs = [*((f"term_{name}", above) for name, above in kin.items()), *((above, "cell") for above in sorted({*kin.values()}))]
+    children, parents = (np.array([pair[i] for pair in pairs], dtype=str) for i in (0, 1))
+    return LabelTerms(ontology_of(children, parents, "the planted ontology"), {name: f"term_{name}" for name in names})

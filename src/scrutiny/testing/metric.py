@@ -18,10 +18,11 @@ from scrutiny.core.errors import NotApplicable
 from scrutiny.core.evidence import Evidence
 from scrutiny.core.keys import digest_of_strings
 from scrutiny.core.labels import LabelPrediction
+from scrutiny.core.ontology import LabelTerms
 from scrutiny.core.outputs import FROM_CELL, Reconstruction
 from scrutiny.core.registry import METHODS, Metric
 from scrutiny.core.scores import Measured
-from scrutiny.data.synth import planted
+from scrutiny.data.synth import planted, planted_terms
 from scrutiny.methods.linear import HvgPca, ScaledPca
 from scrutiny.metrics.calibration import Calibration
 
@@ -215,7 +216,7 @@ def example_evidence(data: Dataset) -> dict[str, Any]:
     return {
         "embedding": reference[:, :10].copy(),
         "labels": labels,
-        "prediction": _by_centroid(reference, labels, data.cell_ids),
+        "prediction": _by_centroid(reference[:, :2], labels, data.cell_ids),
         "calibration": Calibration(1.5, 0.6, np.array(sorted(cells.keys() - {unseen}))),
         "seen": labels != unseen,
         "labelled_cells": cells,
@@ -224,6 +225,7 @@ def example_evidence(data: Dataset) -> dict[str, Any]:
         "reference": reference,
         "phase_scores": reference[:, 2:4].copy(),
         "pseudotime": reference[:, 0].astype(np.float64),
+        "terms": planted_terms(cells),
         "reconstruction": replace(predicted, also={FROM_CELL: 0.5 * predicted.predicted}),
     }
 
@@ -337,10 +339,14 @@ def _relabelled(given: Mapping[str, Any]) -> dict[str, Any]:
     told = LabelPrediction(prediction.cell_ids, renamed(prediction.label_names)[order], prediction.probabilities[:, order])
     counts = {name: {new.get(label, label): n for label, n in given[name].items()} for name in ("labelled_cells", "training_cells")}
     learnt = replace(calibration, labels=np.sort(renamed(calibration.labels)))
-    return {"labels": renamed(given["labels"]), "prediction": told, "calibration": learnt, **counts}
+    terms = replace(given["terms"], by_label={new.get(label, label): term for label, term in given["terms"].by_label.items()})
+    return {"labels": renamed(given["labels"]), "prediction": told, "calibration": learnt, "terms": terms, **counts}
 
 
 def _is_equal(first: Any, second: Any) -> bool:
+    if isinstance(first, LabelTerms):
+        anew = [replace(terms, ontology=replace(terms.ontology)).key for terms in (first, second)]  # keys are remembered
+        return anew[0] == anew[1]
     if is_dataclass(first) and not hasattr(first, "to_arrays"):
         return all(_is_equal(getattr(first, field.name), getattr(second, field.name)) for field in fields(first))
     if hasattr(first, "to_arrays"):

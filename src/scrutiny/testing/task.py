@@ -17,7 +17,7 @@ from scrutiny.core.outputs import OUTPUTS, CellEmbedding, Output
 from scrutiny.core.protocols import Problem
 from scrutiny.core.registry import METRICS
 from scrutiny.core.scores import Measured
-from scrutiny.data.synth import planted
+from scrutiny.data.synth import planted, planted_terms
 from scrutiny.methods.annotation.majority import Majority
 from scrutiny.methods.linear import HvgPca
 from scrutiny.methods.means import GeneMean
@@ -74,6 +74,7 @@ def check_truth_is_hidden(trial: TaskTrial) -> None:
     problem = trial.pose()
     query = problem.query
     assert not query.has("label"), "the query still has the role 'label'; use query.hide('label')"
+    assert query.terms is None, "the query still tells the terms of the labels; use query.hide('label')"
     leftover = [c for c in query.obs.columns if c not in query.roles.values()]
     assert not leftover and not query.obsm, (
         f"the query carries {leftover or list(query.obsm)}, which may copy the label; use query.hide('label')"
@@ -226,8 +227,9 @@ def check_task(
 
 def example_cells() -> Dataset:
     """Made-up cells with labels, batches and groups like them, a copy of the label in a column of its own, and an array made of it."""
-    data = planted(90, 60, n_batches=3, label_effect=1.0)
+    data = planted(90, 60, n_labels=4, n_batches=3, label_effect=1.0)
     copied = np.unique(data.role("label"), return_inverse=True)[1][:, None].astype(np.float32)
     groups = {role: data.role("batch") for role in ("donor", "study", "species", "tissue")}
-    grouped = replace(data, obs=data.obs.assign(cluster=data.role("label"), **groups), obsm={"X_labels": copied})
+    columns = data.obs.assign(cluster=data.role("label"), **groups)
+    grouped = replace(data, obs=columns, obsm={"X_labels": copied}, terms=planted_terms(data.role("label")))
     return grouped.with_roles(**{role: role for role in groups})
