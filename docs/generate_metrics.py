@@ -18,7 +18,8 @@ BEGIN, END = "<!-- generated from the cards: begin -->", "<!-- generated from th
 FAMILIES = {
     "overall": "Summary scores",
     "cell types": "Cell types",
-    "annotation": "Probes",
+    "annotation": "Told labels and probes",
+    "calibration": "Confidence",
     "ontology": "Cell Ontology",
     "batches": "Batches",
     "conservation": "Conservation",

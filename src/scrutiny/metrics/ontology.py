@@ -114,7 +114,7 @@ def _root(ontology: Ontology, terms: NDArray[np.str_]) -> str:
         recipe=CELLS + "Mean over the wrongly told cells of the fewest is_a steps from the true term up to a common ancestor and down to "
         "the told term (the lowest common ancestor; of several the one with the shorter way; a term is an ancestor of itself). Two "
         "labels of one term count as the same. Says how bad errors are, not how many there are: see lcad_all.",
-        source="lowest common ancestor distance as named by Wu et al. 2025 (scFM-Bench); no formula is printed there, the steps are ours",
+        source="named by Wu et al. 2025 (scFM-Bench), whose formula we could not consult; this definition is ours",
         floor=FLOOR,
         roof=None,
     )

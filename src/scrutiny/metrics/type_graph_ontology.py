@@ -68,7 +68,7 @@ def types_of_cells(labels: NDArray[Any], terms: LabelTerms) -> TypesOfCells:
         "is the squared euclidean distance of their mean vectors less what chance adds to it (the variance of both means), so "
         "that rare types do not look remote. For every type, the Spearman correlation of likeness and closeness to all other "
         "types (0 where all are equally close); mean over types.",
-        source="the idea of Wu et al. 2025 (scGraph-OntoRWR) and Wang et al. 2024 (scGraph); no formula is printed, this one is ours",
+        source="named by Wu et al. 2025 (scFM-Bench), whose formula we could not consult; this definition is ours",
         roof=None,
         repeats=10,
     )
