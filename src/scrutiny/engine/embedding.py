@@ -262,12 +262,12 @@ def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset, question
         raise ContractError(f"the task asks for cells that '{data.name}' has not, e.g. '{problem.query.cell_ids[rows < 0][0]}'")
     wanted = getattr(method, "obsm_key", None)
     arrays = {wanted: data.obsm[wanted][rows]} if wanted is not None and data.obsm_key(wanted) else {}
-    query = replace(_shown(problem.query, method.card), obsm=arrays)
+    query = replace(shown(problem.query, method.card), obsm=arrays)
     truth = {role: data.role(role)[rows] for role in TRUTH if sees_truth(method.card) and data.has(role)}
-    return Request(chosen, method, seed, _shown(problem.train, method.card), query, truth, question)
+    return Request(chosen, method, seed, shown(problem.train, method.card), query, truth, question)
 
 
-def _shown(data: Dataset, card: MethodCard) -> Dataset:
+def shown(data: Dataset, card: MethodCard) -> Dataset:
     """What a method sees. A column in two roles (the donors as batches) stays for the one that it reads, unless the other is the label."""
     unread = [role for role in data.roles if role not in card.reads]
     read = data.with_roles(**{role: None for role in unread if role != "label"}).hide(*(role for role in unread if role == "label"))
