@@ -48,7 +48,7 @@ def test_planted_genes_are_chosen_and_labels_told():
     assert len(planted & set(method._genes)) >= 10 and len(method._genes) <= 15, "by chance 15 of 60 genes hold 4 of them"
     query = cells(seed=1)
     found = method.predict_labels(query.hide("label")).aligned_to(query.cell_ids)
-    assert (found.labels == query.role("label")).mean() > 0.9
+    assert (found.labels == query.role("label")).mean() > 0.75, "a third by chance"
     assert method.n_trainable == len(method._genes) * 3 + 3
 
 

@@ -72,6 +72,19 @@ def test_scanvi_learns_from_training_labels_and_embeds_a_batch_it_has_not_seen()
 
 
 @pytest.mark.slow
+def test_scanvi_tells_labels_and_leaves_unlabelled_cells_out_of_its_classifier():
+    pytest.importorskip("scvi")
+    cells = planted(300, 100, label_effect=1.0)
+    hidden = cells.obs["cell_type"].where(np.arange(300) % 2 == 0, "")
+    some = replace(cells, obs=cells.obs.assign(cell_type=hidden))
+    method = Scanvi(n_latent=5, max_epochs=60).fit(some, seed=0)
+    found = method.predict_labels(cells.hide("label")).aligned_to(cells.cell_ids)
+    assert found.label_names.tolist() == sorted(set(cells.role("label"))), "no label is made of those that nobody labelled"
+    assert (found.labels == cells.role("label")).mean() > 0.8
+    assert method.n_trainable > 1000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [Scvi, Scanvi])
 def test_contract(method):
     pytest.importorskip("scvi")

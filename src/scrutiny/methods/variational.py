@@ -12,6 +12,8 @@ import numpy as np
 
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import NotApplicable
+from scrutiny.core.labels import UNLABELLED, LabelPrediction
 from scrutiny.core.outputs import CellEmbedding
 from scrutiny.data.prepare import highly_variable
 
@@ -113,10 +115,27 @@ class Scanvi(Scvi):
         from scvi.model import SCANVI
 
         unlabelled = super()._trained(train, n_epochs)
-        unlabelled.adata.obs["label"] = train.role("label")
+        labels = train.role("label")
+        self._names = np.unique(labels[labels != UNLABELLED])
+        if len(self._names) < 2:
+            raise NotApplicable(f"the training cells have the labels {self._names.tolist()}; at least two are needed")
+        unlabelled.adata.obs["label"] = np.where(labels == UNLABELLED, NO_LABEL, labels)
         model = SCANVI.from_scvi_model(unlabelled, unlabeled_category=NO_LABEL, labels_key="label")
         model.train(max_epochs=min(SUPERVISED_EPOCHS, n_epochs), **training(train.n_cells))
         return model
+
+    def predict_labels(self, query: Dataset) -> LabelPrediction:
+        """What its classifier, trained with the latent space, holds likely."""
+        table = self._table(query)
+        with quiet_scvi(0):
+            shares = self._model.predict(table, soft=True)
+        probabilities = shares[list(self._names)].to_numpy(np.float64)
+        return LabelPrediction(query.cell_ids, self._names, (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32))
+
+    @property
+    def n_trainable(self) -> int:
+        """Parameters of the autoencoder and of the classifier."""
+        return int(sum(part.numel() for part in self._model.module.parameters()))
 
     def _table(self, data: Dataset) -> anndata.AnnData:
         table = super()._table(data)
