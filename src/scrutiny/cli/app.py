@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scrutiny.cli import claims, corpus, embedding, inspect, models, pretraining, results, running
+from scrutiny.cli import annotate, claims, corpus, embedding, inspect, models, pretraining, results, running
 
 EXIT_CODES = """
 Exit codes: 0 all that could run has run; 1 some runs failed (the others are kept); 2 the input or the options are wrong;
@@ -29,6 +29,7 @@ app.command("demo")(running.demo)
 app.command("plan")(running.plan)
 app.command("score")(running.score)
 app.command("embed")(embedding.embed)
+app.command("annotate")(annotate.annotate)
 app.command("pretrain")(pretraining.pretrain)
 app.add_typer(corpus.corpus_app, name="corpus")
 app.command("report")(results.report)
