@@ -215,6 +215,7 @@ class Request:
         aligned = self.checked(output).aligned_to(self.query.cell_ids)
         gpu, trainable = getattr(self.method, "gpu", ""), getattr(self.method, "n_trainable", None)
         told = getattr(self.method, "told", {})
+        seconds_fit += getattr(self.method, "seconds_earlier", 0.0)  # of a training that another process did a part of, or all
         return Made(aligned, seconds_fit, seconds_embed, meter.peak_mb(), gpu, trainable, self.query.n_cells, told)
 
     def combine(self, found: Sequence[tuple[Output, Cost]]) -> Made:
