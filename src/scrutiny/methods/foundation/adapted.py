@@ -5,7 +5,7 @@ Adapters are kept in the user's cache by the content that they depend on, so a k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import platformdirs
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scrutiny.core.cards import MethodCard
@@ -23,6 +24,8 @@ from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.options import as_declared, made, parameters_of
+from scrutiny.data.splits import groups_of
+from scrutiny.methods.annotation.search import MAX_FOLDS, TRIALS, searching_card, told_of_search
 from scrutiny.nets.tokens import Batch
 from scrutiny.tuning.adaptation.files import check_base, is_whole, key_of, read_about
 from scrutiny.tuning.adaptation.recipe import Recipe
@@ -37,7 +40,8 @@ from .subjects import subject_of
 
 VERSION = "1"
 """Rises when the same options give other weights."""
-RATES = {"learning_rate": (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 3e-3), "epochs": (3.0, 10.0, 30.0)}
+RATES, EPOCHS = (1e-5, 5e-5, 2e-4, 1e-3, 3e-3), (3.0, 10.0, 30.0)
+"""That a search chooses from, beside the defaults."""
 PASSES = 15.0
 """What a training takes, in passes of a plain embedding over its cells, for estimates only: the way back costs twice the way forth."""
 FORWARDED = ("prepare", "is_prepared", "seconds_to_prepare", "gpu", "called")
@@ -64,10 +68,12 @@ class WayCard:
 class Adapted:
     """A model, one of its adaptations, and a linear head on the vector of a cell.
 
-    Takes the options of the way to adapt, those of the `Recipe`, those of the model, and two that say where:
+    Takes the options of the way to adapt, those of the `Recipe`, those of the model, and three of its own:
 
     Parameters
     ----------
+    trials
+        Learning rates, epochs and sizes that are tried on parts of the training cells, as heads do (`search_by_validation`); 0: none.
     adapter
         Folder of an adapter that `scrutiny adapt` wrote: it is used, and nothing is learnt from the training cells.
     runs
@@ -81,7 +87,7 @@ class Adapted:
     model_class: ClassVar[type]
     places: ClassVar[dict[str, Any]] = {"adapter": str, "runs": str}
 
-    def __init__(self, adapter: str = "", runs: str = "", **options: Any) -> None:
+    def __init__(self, adapter: str = "", runs: str = "", trials: int = 0, **options: Any) -> None:
         own = {name: parameters_of(cls) for name, cls in (("way", self.way_class), ("recipe", Recipe))}
         taken = {part: {name: value for name, value in options.items() if name in known} for part, known in own.items()}
         self.way: Way = made(self.way_class, options=taken["way"], owner=f"the way '{self.way_card.name}'")
@@ -92,12 +98,15 @@ class Adapted:
             raise InputError(f"{self.card.name}: compat is 'official', where cells of a batch change each other; only 'alone' is adapted")
         self.adapter, self.runs = Path(adapter) if adapter else None, Path(runs) if runs else adapters_folder()
         self.outside_key = getattr(self.model, "outside_key", frozenset()) | self.places.keys()
-        self.card = adapted_card(type(self).card.name, self.way_card, self.model.card)
+        card = adapted_card(type(self).card.name, self.way_card, self.model.card)
+        self.card = searching_card(card, trials, seconds_per_trial=MAX_FOLDS * card.seconds_per_1000_cells)
+        self.trials, self.options = trials, options
+        self.told: dict[str, Any] = {}
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:
         """Options of the way, of the recipe and of the model, name to declared type."""
-        tables = (cls.places, parameters_of(cls.way_class), parameters_of(Recipe), parameters_of(cls.model_class))
+        tables = ({**cls.places, TRIALS: int}, parameters_of(cls.way_class), parameters_of(Recipe), parameters_of(cls.model_class))
         found: dict[str, Any] = {}
         for table in tables:
             if both := found.keys() & table.keys():
@@ -141,18 +150,41 @@ class Adapted:
         if self.adapter is not None:
             self._take(self.adapter, train)
             return self
+        if self.trials:
+            self._search(train, seed)
         model = self._loaded(seed)
         learnt = Learnt(model, train, seed=seed)
         place = self.place(train, seed)
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
             if is_whole(place):
-                self.seconds_earlier = float(read_about(place).trained["seconds"])
+                self.seconds_earlier += float(read_about(place).trained["seconds"])
                 self._take(place, train)
             else:
                 self._learn(model, learnt, place, tell)
         self.folder = place
         return self
+
+    def _search(self, train: Dataset, seed: int) -> None:
+        """Take the options that do best on parts of the training cells; what the trials learnt is kept like any adapter."""
+        plain = {**self.options, "runs": str(self.runs)}
+
+        def answer(options: Mapping[str, Any], learnt: NDArray[np.intp], told: NDArray[np.intp]) -> NDArray[np.str_]:
+            method = type(self)(**{**plain, **options}).fit(train.take(learnt), seed=seed)
+            self.seconds_earlier += method.seconds_earlier
+            return method.predict_labels(train.take(told).hide("label")).labels
+
+        self.told = told_of_search(self.space, answer, train.role("label"), groups_of(train), trials=self.trials, seed=seed)
+        chosen = type(self)(**{**plain, **self.told["search"]["chosen"]})
+        self.way, self.recipe = chosen.way, chosen.recipe
+
+    @property
+    def space(self) -> dict[str, tuple[Any, ...]]:
+        """Options that a search may choose -> the values that it chooses from, those that are set first."""
+        first = {**vars(self.recipe), **vars(self.way)}
+        first["learning_rate"] = first["learning_rate"] or self.way.learning_rate
+        known = {"learning_rate": RATES, "epochs": EPOCHS, **self.way_card.space}
+        return {name: tuple(dict.fromkeys((first[name], *values))) for name, values in known.items()}
 
     def place(self, train: Dataset, seed: int) -> Path:
         """Folder of the adapter for these cells and this seed."""
@@ -171,8 +203,8 @@ class Adapted:
             seed=self.seed,
         )
         adapting = Adapting(model, learnt, self.way, self.recipe, place, about, place.name, self.seed)
-        self.seconds_earlier = adapting.carry_out(tell)
-        self._use_of(model, adapting.opened, about.labels)
+        self.seconds_earlier += adapting.carry_out(tell)
+        self._use_of(model, adapting.opened, place, about.labels)
 
     def _take(self, folder: Path, data: Dataset) -> None:
         """Use the adapter that lies in a folder."""
@@ -182,11 +214,12 @@ class Adapted:
         way = made(self.way_class, options=about.options, owner=f"{folder}: options")
         model = self._loaded(about.seed)
         check_base(about, family=model.card.name, base=self._base(about.seed), options=self._use, folder=folder)
-        self._use_of(model, restored(model, data, way, about, folder), about.labels)
+        self._use_of(model, restored(model, data, way, about, folder), folder, about.labels)
 
-    def _use_of(self, model: Published, opened: Opened, labels: list[str]) -> None:
+    def _use_of(self, model: Published, opened: Opened, folder: Path, labels: list[str]) -> None:
         self.n_trainable, self.labels = opened.n_trainable, labels
         self.adapted, self.opened = model, opened.close()
+        self.told = {**self.told, "adapted": dict(read_about(folder).trained)}
 
     def _loaded(self, seed: int) -> Published:
         return self.model.loaded(seed) if hasattr(self.model, "loaded") else self.model.with_seed(seed)
@@ -266,18 +299,16 @@ class AdaptLast(Adapts, Last):
 
 
 class AdaptFull(Adapts, Full):
-    way_card = WayCard("full", "all its weights trained on the labels", "full fine-tuning", space=RATES)
+    way_card = WayCard("full", "all its weights trained on the labels", "full fine-tuning")
 
 
 class AdaptLora(Adapts, Lora):
-    way_card = WayCard("lora", "low-rank additions trained on the labels", "Hu et al. 2021 (LoRA)", space={"rank": (4, 8, 16, 32), **RATES})
+    way_card = WayCard("lora", "low-rank additions trained on the labels", "Hu et al. 2021 (LoRA)", space={"rank": (4, 8, 16, 32)})
 
 
 class AdaptAdapters(Adapts, Adapters):
-    way_card = WayCard(
-        "adapters", "bottleneck adapters trained on the labels", "Houlsby et al. 2019", space={"bottleneck": (16, 64, 128), **RATES}
-    )
+    way_card = WayCard("adapters", "bottleneck adapters trained on the labels", "Houlsby et al. 2019", space={"bottleneck": (16, 64, 128)})
 
 
 class AdaptIa3(Adapts, Ia3):
-    way_card = WayCard("ia3", "scales of keys, values and feed-forward trained on the labels", "Liu et al. 2022 ((IA)3)", space=RATES)
+    way_card = WayCard("ia3", "scales of keys, values and feed-forward trained on the labels", "Liu et al. 2022 ((IA)3)")
