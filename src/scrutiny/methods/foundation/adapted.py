@@ -293,9 +293,7 @@ def adapted_card(name: str, way: WayCard, model: MethodCard) -> MethodCard:
 
 
 class AdaptLast(Adapts, Last):
-    way_card = WayCard(
-        "last", "its last layers trained on the labels", "freezing of the lower layers", space={"layers": (1, 2, 3), **RATES}
-    )
+    way_card = WayCard("last", "its last layers trained on the labels", "freezing of the lower layers", space={"layers": (1, 2, 3)})
 
 
 class AdaptFull(Adapts, Full):
