@@ -58,7 +58,7 @@ def test_all_ways_of_a_net_stand_in_one_group(entry):
     groups = {group.title: group.rows for group in adaptation_table(entry).groups}
     assert list(groups) == ["net", "Cheap methods", "Controls"]
     assert [row.method for row in groups["net"]] == ["net+knn", "net+logreg", "net+lora", "control/untrained_net+lora", "net+full"]
-    assert [row.words for row in groups["net"]] == ["zero-shot", "probe", "adapted", "untrained", "adapted"]
+    assert [row.words for row in groups["net"]] == ["zero-shot", "probe", "adapted", "untrained, adapted", "adapted"]
 
 
 def test_rows_tell_cost_difference_and_reason(entry):

@@ -30,6 +30,7 @@ class Row:
     """One method: its scores on the chief split and on the others, what it cost, and where there is no score the reason."""
 
     method: str
+    name: str
     words: str
     score: Value
     difference: Interval | None
@@ -109,7 +110,8 @@ def _row(found: Annotated, method: str, others: Iterable[str], reason: str) -> R
     cost = chief.cost.loc[method].drop("seconds").dropna().to_dict() if method in chief.cost.index else {}
     return Row(
         method,
-        "untrained" if known.twin else known.words,
+        "the same with random weights" if known.twin else method,
+        f"untrained, {known.words or known.way}" if known.twin else known.words,
         value(chief, method),
         differences.get(method),
         method == found.cheap,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scrutiny.core.cards import TWIN
 
 ZERO_SHOT = ("centroid", "knn", "cluster")
-"""Heads that learn no weights: they look up labelled cells."""
+"""Heads that train no weights: they compare with labelled cells or their means."""
 OPTIONS = re.compile(r" \(.*\)$")
 """What `comparisons.with_display_names` puts behind a name."""
 UNTRAINED = "untrained "

@@ -60,6 +60,8 @@ class DatasetFacts:
     batch_counts: Mapping[str, int] = field(default_factory=dict)
     confounding: Mapping[str, Confounding] = field(default_factory=dict)
     """Label column to how it goes together with the batch."""
+    ontology: Mapping[str, Any] = field(default_factory=dict)
+    """Terms of the labels as the study recorded them: ``version``, ``unmapped``, ``labels`` and ``tree``; empty without an ontology."""
 
 
 def dataset_facts(name: str, record: Mapping[str, Any], cells: pd.DataFrame | None) -> DatasetFacts:
@@ -96,6 +98,7 @@ def dataset_facts(name: str, record: Mapping[str, Any], cells: pd.DataFrame | No
         label_counts={column: _counts(cells, column) for column in labels if cells is not None and column in cells},
         batch_counts=_counts(cells, batch) if cells is not None and batch in cells else {},
         confounding={column: _confounding(record, column) for column in labels},
+        ontology=record.get("ontology") or {},
     )
 
 

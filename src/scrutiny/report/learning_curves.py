@@ -15,7 +15,7 @@ from .words import metric_words, number
 
 MOST = 10
 """Lines of a drawing; the best by the last point are kept."""
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860.0, 380.0, 46.0, 250.0, 16.0, 46.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860.0, 390.0, 46.0, 250.0, 28.0, 46.0
 COLOURS = 5
 """Nets that have a colour of their own in the style sheet."""
 
@@ -79,7 +79,7 @@ def _frame(found: Annotated, x: Axis, y: Axis, shots: Sequence[int], has_all: bo
         yield text(x(x.high), HEIGHT - BOTTOM + 18, "all", "tick", "middle")
         yield line(x(x.high - 0.3), y(y.low), x(x.high - 0.3), y(1.0), "break")
     yield text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "labelled cells of each type (logarithmic)", "axis", "middle")
-    yield text(LEFT - 8, TOP - 4, metric_words(found.chief.primary), "axis")
+    yield text(0.0, 12.0, metric_words(found.chief.primary), "axis")
 
 
 def _curve(curve: Curve, x: Axis, y: Axis, colour: str, aside: float) -> Iterator[Markup]:

@@ -32,7 +32,7 @@ from .scatter import Maps, maps, packed_maps
 from .sentences import overall
 from .table import long, wide
 from .verdict import MARGIN
-from .words import duration, metric_words, number, plain, rounded, split_words, title
+from .words import duration, metric_words, number, p_value, plain, rounded, split_words, title
 
 MOST_BYTES = 10_000_000
 STYLES = ("theme.css", "page.css", "figures.css", "tables.css", "annotation.css", "claims.css", "media.css")
@@ -182,6 +182,7 @@ def _template() -> jinja2.Template:
         "title": title,
         "metric_words": metric_words,
         "rounded": rounded,
+        "p_value": p_value,
         "split_words": split_words,
         "breakable": _breakable,
     }

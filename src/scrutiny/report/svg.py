@@ -20,7 +20,8 @@ def node(tag: str, *children: str | Markup, **attributes: object) -> Markup:
 
 def drawing(width: float, height: float, label: str, parts: Iterable[Markup], class_: str) -> Markup:
     """A drawing with what it shows as its name for those who cannot see it."""
-    return node("svg", *parts, viewBox=f"0 0 {_text(width)} {_text(height)}", role="img", aria_label=label, class_=f"drawing {class_}")
+    size = {"viewBox": f"0 0 {_text(width)} {_text(height)}", "width": width}
+    return node("svg", *parts, **size, role="img", aria_label=label, class_=f"drawing {class_}")
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str = "") -> Markup:

@@ -38,6 +38,7 @@ SPLITS = {
 """Task of annotation to what was held out, where its name does not say it."""
 METRICS = {
     "macro_f1": "macro-F1",
+    "seen_unseen_harmonic": "harmonic mean of seen and unseen",
     "probe_logreg_macro_f1": "macro-F1 of predicted cell types",
     "scib_total": "scIB total score",
     "ilisi": "iLISI",
@@ -92,6 +93,11 @@ def number(value: float | None, *, signed: bool = False, digits: int = 2) -> str
 def rounded(value: float) -> str:
     """A large number to two digits, e.g. "1,200"; a small one as it is."""
     return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else number(value, digits=1)
+
+
+def p_value(p: float) -> str:
+    """E.g. "0.02", "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.01 else f"{p:.2f}"
 
 
 def with_interval(found: Interval, *, signed: bool = False) -> str:

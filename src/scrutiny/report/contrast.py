@@ -1,0 +1,71 @@
+"""Two methods on the same cells: what each gets right that the other gets wrong, with McNemar's exact test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scrutiny.metrics.paired import Discordance, mcnemar, mcnemar_by_label
+
+from .answers import Answers
+from .intervals import holm
+from .verdict import SIGNIFICANCE
+from .words import listing
+
+
+@dataclass(frozen=True)
+class ContrastRow:
+    """Cells of one label: both right, one alone right, both wrong; ``p`` is corrected for the number of labels."""
+
+    label: str
+    n_cells: int
+    both: int
+    neither: int
+    alone: Discordance
+
+    @property
+    def is_sure(self) -> bool:
+        return self.alone.p <= SIGNIFICANCE
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two methods; ``whole`` is over all cells, without correction."""
+
+    first: str
+    second: str
+    whole: ContrastRow
+    rows: tuple[ContrastRow, ...]
+
+    @property
+    def words(self) -> str:
+        """What to see."""
+        alone = self.whole.alone
+        said = [
+            f"{self.first} alone is right on {alone.first:,} cells, {self.second} alone on {alone.second:,}; both are wrong on "
+            f"{self.whole.neither:,} of {self.whole.n_cells:,}."
+        ]
+        for method, chosen in ((self.first, lambda a: a.first > a.second), (self.second, lambda a: a.second > a.first)):
+            if labels := [row.label for row in self.rows if row.is_sure and chosen(row.alone)]:
+                said.append(f"{method} is surely better on {listing(labels)}.")
+        if not any(row.is_sure for row in self.rows):
+            said.append("On no type is one surely better than the other.")
+        return " ".join(said)
+
+
+def contrast(found: Answers, first: str, second: str) -> Contrast:
+    """The two methods over all cells and label by label, labels with the most differing cells first."""
+    one, other = found.right(first), found.right(second)
+    by_label = mcnemar_by_label(found.truth, one, other)
+    corrected = holm({label: alone.p for label, alone in by_label.items()})
+    rows = [
+        _row(label, one[found.truth == label], other[found.truth == label], alone._replace(p=corrected[label]))
+        for label, alone in by_label.items()
+    ]
+    rows.sort(key=lambda row: (-(row.alone.first + row.alone.second), row.label))
+    return Contrast(first, second, _row("all cells", one, other, mcnemar(one, other)), tuple(rows))
+
+
+def _row(label: str, one: np.ndarray, other: np.ndarray, alone: Discordance) -> ContrastRow:
+    return ContrastRow(label, len(one), int((one & other).sum()), int((~one & ~other).sum()), alone)
