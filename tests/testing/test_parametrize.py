@@ -7,6 +7,7 @@ from scrutiny.methods.controls import LabelOracle
 from scrutiny.methods.linear import Depth
 from scrutiny.tasks.cells import BatchMixing
 from scrutiny.testing import parametrize_with_checks
+from scrutiny.testing.annotator import ANNOTATOR_CHECKS
 from scrutiny.testing.embedder import EMBEDDER_CHECKS
 from scrutiny.testing.metric import METRIC_CHECKS
 from scrutiny.testing.task import TASK_CHECKS
@@ -22,7 +23,7 @@ def test_contract(check):
 def test_there_is_a_test_for_every_thing_and_check():
     parameters = test_contract.pytestmark[0].args[1]
     names = [parameter.id for parameter in parameters]
-    assert len(names) == len(set(names)) == 2 * len(EMBEDDER_CHECKS) + len(METRIC_CHECKS) + len(TASK_CHECKS)
+    assert len(names) == len(set(names)) == 2 * len(EMBEDDER_CHECKS) + len(METRIC_CHECKS) + len(TASK_CHECKS) + len(ANNOTATOR_CHECKS)
     assert "depth-check_row_order" in names
     assert "batch_mixing-check_truth_is_hidden" in names
     expected = [p.id for p in parameters if p.marks]

@@ -136,6 +136,7 @@ class LabelOracle(_OneHot):
         kind="control",
         scale=None,
         seeded=True,
+        together=True,
         seconds_per_1000_cells=0.01,
         seconds_to_start=0.1,
     )
@@ -194,6 +195,7 @@ class ShuffledLabels:
         kind="control",
         scale=None,
         seeded=True,
+        together=True,
         seconds_per_1000_cells=0.01,
         seconds_to_start=0.1,
     )

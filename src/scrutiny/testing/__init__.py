@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .annotator import check_label_predictor
 from .checks import CheckResult, Outcome
 from .embedder import check_embedder
 from .metric import check_metric
@@ -14,6 +15,7 @@ __all__ = [
     "CheckResult",
     "Outcome",
     "check_embedder",
+    "check_label_predictor",
     "check_metric",
     "check_net",
     "check_reconstructor",

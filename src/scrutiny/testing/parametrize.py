@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from scrutiny.core.errors import NotApplicable
-from scrutiny.core.protocols import Embedder, Reconstructor, TransductiveEmbedder
+from scrutiny.core.protocols import Embedder, LabelPredictor, Reconstructor, TransductiveEmbedder
 from scrutiny.core.registry import Metric
 
-from . import embedder, metric, reconstructor, task
+from . import annotator, embedder, metric, reconstructor, task
 from .checks import Check
+
+VERBS = {"embed": (Embedder, TransductiveEmbedder), "reconstruct": (Reconstructor,), "predict_labels": (LabelPredictor,)}
 
 
 def parametrize_with_checks(
@@ -58,14 +60,18 @@ def _contracts(thing: Any) -> Iterator[_Contract]:
         yield _Contract(metric.METRIC_CHECKS, metric.MetricTrial(thing, metric.example_evidence(cells), cells), thing.card.name)
         return
     made = thing()
-    is_embedder = isinstance(made, (Embedder, TransductiveEmbedder))
-    if is_embedder:
-        yield _Contract(embedder.EMBEDDER_CHECKS, embedder.EmbedderTrial(thing, embedder.example_cells(made.card)), made.card.name)
-    if isinstance(made, Reconstructor):
-        trial = reconstructor.ReconstructorTrial(thing, embedder.example_cells(made.card))
-        yield _Contract(reconstructor.RECONSTRUCTOR_CHECKS, trial, f"{made.card.name}-reconstruct" if is_embedder else made.card.name)
-    elif not is_embedder:
+    has = {verb: isinstance(made, kinds) for verb, kinds in VERBS.items()}
+    if not any(has.values()):
         yield _Contract(task.TASK_CHECKS, task.TaskTrial(thing, task.example_cells()), made.card.name)
+        return
+    data = embedder.example_cells(made.card)
+    named = {verb: made.card.name if sum(has.values()) == 1 or verb == "embed" else f"{made.card.name}-{verb}" for verb in VERBS}
+    if has["embed"]:
+        yield _Contract(embedder.EMBEDDER_CHECKS, embedder.EmbedderTrial(thing, data), named["embed"])
+    if has["reconstruct"]:
+        yield _Contract(reconstructor.RECONSTRUCTOR_CHECKS, reconstructor.ReconstructorTrial(thing, data), named["reconstruct"])
+    if has["predict_labels"]:
+        yield _Contract(annotator.ANNOTATOR_CHECKS, annotator.AnnotatorTrial(thing, data), named["predict_labels"])
 
 
 def _bound(check: Check, trial: Any) -> Callable[[], None]:

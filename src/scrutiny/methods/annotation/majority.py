@@ -8,6 +8,7 @@ import numpy as np
 
 from scrutiny.core.cards import MethodCard
 from scrutiny.core.dataset import Dataset
+from scrutiny.core.errors import NotApplicable
 from scrutiny.core.labels import UNLABELLED, LabelPrediction
 
 
@@ -30,6 +31,8 @@ class Majority:
     def fit(self, train: Dataset, *, seed: int) -> Self:
         labels = train.role("label")
         self._names, counts = np.unique(labels[labels != UNLABELLED], return_counts=True)
+        if len(self._names) < 2:
+            raise NotApplicable(f"the training cells have the labels {self._names.tolist()}; at least two are needed")
         self._shares = (counts / counts.sum()).astype(np.float32)
         return self
 

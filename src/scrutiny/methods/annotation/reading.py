@@ -15,6 +15,7 @@ from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.labels import UNLABELLED, LabelPrediction
 from scrutiny.core.options import as_declared, parameters_of
 from scrutiny.core.outputs import CellEmbedding
+from scrutiny.core.registry import METHODS
 
 from .search import MAX_FOLDS, TRIALS, searching_card, told_of_search
 
@@ -141,10 +142,20 @@ class Reading:
     def n_trainable(self) -> int:
         return int(self._head.n_trainable)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The class of a combination lies in no module, so another process finds it by its name."""
+        return _blank, (type(self).card.name,), self.__dict__
+
     def __getattr__(self, name: str) -> Any:
         if name in FORWARDED:
             return getattr(self._embedder, name)
         raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
+
+
+def _blank(name: str) -> Any:
+    """An instance of a combination that has not been made yet."""
+    combined = METHODS.get(name)
+    return combined.__new__(combined)
 
 
 class ReadsEmbedding:
