@@ -58,7 +58,7 @@ def shuffled(embedding, seed):
 
 
 def test_the_walk_by_hand():
-    """On a - r - b: from a it is at a with p, at r with q, at b with s; p = 1/2 + q/4, q = (p + s)/2, s = q/4: p = 7/12, q = 1/3, s = 1/12."""
+    """On a - r - b, from a: at a p = 1/2 + q/4, at r q = (p + s)/2, at b s = q/4; so p = 7/12, q = 4/12, s = 1/12."""
     found = walk_likeness(ontology({"a": ["r"], "b": ["r"]}), ("a", "b"))
     there = np.array([7, 4, 1]) / 12
     assert RESTART == 0.5 and found[0, 1] == pytest.approx(there @ there[::-1] / (there @ there))
