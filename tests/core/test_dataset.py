@@ -44,7 +44,7 @@ def test_integer_codes_are_categories(data):
 
 
 def test_a_role_that_is_not_there_is_not_applicable_and_says_how_to_name_one(data):
-    with pytest.raises(NotApplicable, match="--perturbation COLUMN"):
+    with pytest.raises(NotApplicable, match="--role perturbation=COLUMN"):
         data.role("perturbation")
 
 

@@ -27,6 +27,14 @@ def test_names_are_ranked_and_finer_labels_come_first():
     assert columns(obs, "donor") == ["donor_id"]
 
 
+def test_groups_that_can_be_held_out_are_known_by_name_and_not_missed():
+    obs = table(cell_type=6, study=3, Species=2, organ_tissue=4, organism_ontology_term_id=2, tissue_score=3)
+    assert columns(obs, "study") == ["study"] == columns(obs, "batch"), "a study is a batch too"
+    assert columns(obs, "species") == ["Species"] and columns(obs, "tissue") == ["organ_tissue"]
+    data = with_proposed_roles(from_arrays("cells", planted(n_cells=60).values, table(cell_type=3, batch=2, organism=1), planted().genes))
+    assert data.roles == {"label": "cell_type", "batch": "batch"} and len(data.notes) == 2, "one organism is nothing to hold out"
+
+
 @pytest.mark.parametrize("values", [np.full(60, "a"), np.arange(60), np.arange(60) / 7, np.arange(60).astype(str)])
 def test_values_that_cannot_be_a_label(values):
     assert columns(table(cell_type=values), "label") == []

@@ -89,7 +89,14 @@ def told_labels(prediction: LabelPrediction, labels: NDArray[Any]) -> ToldLabels
         Of n_cells.
     labels
         (n_cells,) the truth.
+
+    Raises
+    ------
+    NotApplicable
+        If there are no cells.
     """
+    if not len(labels):
+        raise NotApplicable("there are no cells whose labels could be compared")
     names, of_both = np.unique(np.concatenate([np.asarray(labels, str), prediction.label_names]), return_inverse=True)
     n_cells = len(labels)
     return ToldLabels(names, of_both[:n_cells], of_both[n_cells:][prediction.probabilities.argmax(axis=1)])

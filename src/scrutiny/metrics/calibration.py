@@ -112,7 +112,15 @@ def calibrated(prediction: LabelPrediction, calibration: Calibration) -> LabelPr
 
 @derived("confidence", rowwise=True)
 def confidence(calibrated: LabelPrediction, calibration: Calibration) -> NDArray[np.float64]:
-    """(n_cells,) calibrated probability of the likeliest label that could be learnt."""
+    """(n_cells,) calibrated probability of the likeliest label that could be learnt.
+
+    Raises
+    ------
+    NotApplicable
+        If there are no cells.
+    """
+    if not calibrated.n_cells:
+        raise NotApplicable("there are no cells that could be told")
     return calibration.confidence(calibrated)
 
 
@@ -196,7 +204,14 @@ def brier(prediction: LabelPrediction, labels: NDArray[Any]) -> Measured:
         Of n_cells.
     labels
         (n_cells,) the truth.
+
+    Raises
+    ------
+    NotApplicable
+        If there are no cells.
     """
+    if not len(labels):
+        raise NotApplicable("there are no cells whose labels could be compared")
     true = np.asarray(labels, str)[:, None] == prediction.label_names
     squares = ((prediction.probabilities - true) ** 2).sum(axis=1, dtype=np.float64) + ~true.any(axis=1)
     return Measured(float(squares.mean()), per_cell=squares)
