@@ -82,6 +82,7 @@ def probe(vectors: NDArray[np.float32], labels: NDArray[np.int64], weights: Tens
         return total
 
     optimiser.step(loss)  # type: ignore[no-untyped-call, arg-type]
+    optimiser.zero_grad()  # or the first step of the training would add to it
     return head.float()
 
 
