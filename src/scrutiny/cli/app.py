@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scrutiny.cli import annotate, claims, corpus, embedding, inspect, models, pretraining, results, running
+from scrutiny.cli import annotate, claims, corpus, embedding, inspect, models, ontology, pretraining, results, running
 
 EXIT_CODES = """
 Exit codes: 0 all that could run has run; 1 some runs failed (the others are kept); 2 the input or the options are wrong;
@@ -36,6 +36,7 @@ app.command("report")(results.report)
 app.command("claims")(claims.claims)
 app.add_typer(results.cache_app, name="cache")
 app.add_typer(models.models_app, name="models")
+app.add_typer(ontology.ontology_app, name="ontology")
 app.command("list")(inspect.list_things)
 app.command("show")(inspect.show)
 app.command("check")(inspect.check)

@@ -87,6 +87,10 @@ class Ontology:
         """What a term is directly a kind of, sorted. Raises InputError if the ontology has not the term."""
         return tuple(sorted(self.terms[self.parents[self._place(term)].indices].tolist()))
 
+    def direct_kinds(self, term: str) -> tuple[str, ...]:
+        """What is directly a kind of a term, sorted. Raises InputError if the ontology has not the term."""
+        return tuple(sorted(self.terms[self.parents.getcol(self._place(term)).nonzero()[0]].tolist()))
+
     def steps_up(self, term: str) -> dict[str, int]:
         """The term and all its ancestors -> the fewest steps to them. Raises InputError if the ontology has not the term."""
         reached = {self._place(term): 0}

@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.ontology import UNKNOWN, LabelTerms, Ontology
@@ -71,17 +69,22 @@ def map_labels(
     return Mapped(LabelTerms(ontology, by_label, found_by), tuple(unmapped))
 
 
-def with_terms(data: Dataset, columns: Iterable[str], ontology: Ontology, table: Mapping[str, str] | None = None) -> Dataset:
-    """The data with the terms of the labels in these columns; a note says which labels have none.
+def map_data(data: Dataset, column: str, ontology: Ontology, table: Mapping[str, str] | None = None) -> Mapped:
+    """Find the terms of the labels in a column, see `map_labels`.
 
     The column `TERM_COLUMN` of the data counts for a label where all cells of the label have one term, and no other label has it.
     """
+    labels = data.obs[column].astype(str).unique().tolist()
+    return map_labels(labels, ontology, table=table, column=_of_column(data, column, ontology))
+
+
+def with_terms(data: Dataset, columns: Iterable[str], ontology: Ontology, table: Mapping[str, str] | None = None) -> Dataset:
+    """The data with the terms of the labels in these columns, see `map_data`; a note says which labels have none."""
     found: dict[str, str] = {}
     how: dict[str, str] = {}
     notes = []
     for column in columns:
-        labels = data.obs[column].astype(str).to_numpy(str)
-        mapped = map_labels(np.unique(labels).tolist(), ontology, table=table, column=_of_column(data, column, ontology))
+        mapped = map_data(data, column, ontology, table)
         found, how = {**mapped.terms.by_label, **found}, {**mapped.terms.found_by, **how}
         notes.append(_note(column, mapped))
     return replace(data, terms=LabelTerms(ontology, dict(sorted(found.items())), how), notes=(*data.notes, *notes))
@@ -89,6 +92,8 @@ def with_terms(data: Dataset, columns: Iterable[str], ontology: Ontology, table:
 
 def read_terms_table(path: str | Path, ontology: Ontology) -> dict[str, str]:
     """Label -> term of a tab-separated table with the columns ``label`` and ``cl_id``; obsolete terms become those that replaced them.
+
+    Labels whose ``cl_id`` is empty or "unknown" are not there.
 
     Raises
     ------
@@ -99,6 +104,8 @@ def read_terms_table(path: str | Path, ontology: Ontology) -> dict[str, str]:
     table = read_table(path, ("label", "cl_id"))
     found: dict[str, str] = {}
     for label, written in zip(table["label"].tolist(), table["cl_id"].tolist(), strict=True):
+        if written in UNKNOWN:
+            continue
         term = current(written, ontology)
         if term is None:
             raise InputError(f"{path} says that '{label}' is {written}, which the ontology has not; expected ids as {ontology.terms[0]}")
