@@ -7,7 +7,6 @@ from made_annotation import PROBE, ZERO, MadeAnnotation, write_annotation
 
 from scrutiny.core.scores import Cost
 from scrutiny.report.adaptations import adaptation_table
-from scrutiny.report.annotation import annotated
 from scrutiny.report.approaches import approach
 from scrutiny.report.gather import gather
 from scrutiny.report.learning_curves import curves, drawn
@@ -41,7 +40,7 @@ def found(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def entry(found):
-    return annotated(gather([found]))[0]
+    return gather([found]).annotated[0]
 
 
 def test_approaches_are_read_off_names_and_facts():
@@ -88,7 +87,7 @@ def test_curves_are_drawn_with_names_and_whiskers(entry):
 
 def test_without_few_shot_splits_there_are_no_curves(tmp_path):
     store = write_annotation(tmp_path / "r", MadeAnnotation({"hvg_pca+logreg": 0.8, "majority": 0.25}))
-    assert drawn(annotated(gather([store]))[0]) is None
+    assert drawn(gather([store]).annotated[0]) is None
 
 
 def test_the_page_shows_the_section_and_no_cell(found, tmp_path):

@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .approaches import Approach, approach
 from .comparisons import Comparison
-from .gather import Gathered
 from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from .gather import Gathered
 
 ASKS = "predict_labels"
 FEW = re.compile(r"annotation_few_(\d+)")
@@ -64,10 +66,15 @@ class Annotated:
         """The best model of the chief split that goes one of these ways."""
         return next((m for m in self.chief.methods("model") if self.approaches[m].way in ways), None)
 
+    def best_of(self, net: str, *ways: str) -> str | None:
+        """The best of a net that goes one of these ways on the chief split."""
+        return next((m for m in self.chief.methods("model") if self.approaches[m].net == net and self.approaches[m].way in ways), None)
+
     @cached_property
     def shown(self) -> list[str]:
-        """Methods that are looked at closely: the best, the best cheap baseline, the best zero-shot and the best adaptation."""
-        wanted = [next(iter(self.chief.contenders), None), self.cheap, self.best("zero-shot"), self.best("adapted"), self.best("probe")]
+        """Methods that are looked at closely: the best model and cheap baseline, then the best zero-shot, probe and adaptation."""
+        first = sorted(filter(None, [next(iter(self.chief.methods("model")), None), self.cheap]), key=self.chief.contenders.index)
+        wanted = [*first, self.best("zero-shot"), self.best("probe"), self.best("adapted")]
         return [method for method in dict.fromkeys(wanted) if method is not None][:4]
 
 

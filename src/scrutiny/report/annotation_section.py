@@ -12,7 +12,7 @@ from scrutiny.core.scores import Score
 
 from . import confusion, learning_curves, reliability, unseen_types
 from .adaptations import AdaptationTable, adaptation_table
-from .annotation import Annotated, annotated
+from .annotation import Annotated
 from .answers import answers
 from .contrast import Contrast, contrast
 from .details import scores
@@ -60,7 +60,7 @@ class Part:
 
 def parts(gathered: Gathered) -> list[Part]:
     """What is shown, in the order of the report; empty where no labels were told."""
-    return [_part(found, gathered) for found in annotated(gathered)]
+    return [_part(found, gathered) for found in gathered.annotated]
 
 
 def _part(found: Annotated, gathered: Gathered) -> Part:

@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import TypeVar
 
 from .finding import SEVERITIES, DataCase, Finding, ScoredCase
+from .finding_annotation import LABEL_CHECKS, LabelsCase
 from .finding_data import DATA_CHECKS
 from .finding_models import MODEL_CHECKS
 from .finding_nets import nets_within_seeds, trained_here
 from .finding_scores import SCORE_CHECKS
 
-Case = TypeVar("Case", ScoredCase, DataCase)
+Case = TypeVar("Case", ScoredCase, DataCase, LabelsCase)
 
 
-def find(scored: Sequence[ScoredCase], data: Sequence[DataCase]) -> list[Finding]:
+def find(scored: Sequence[ScoredCase], data: Sequence[DataCase], labels: Sequence[LabelsCase] = ()) -> list[Finding]:
     """All findings, the gravest first; the same finding in several places is told once and names them all."""
     found = [*_checked(scored, (*SCORE_CHECKS, nets_within_seeds)), *_checked(data, (*DATA_CHECKS, *MODEL_CHECKS, trained_here))]
+    found += _checked(labels, LABEL_CHECKS)
     merged: dict[Finding, list[str]] = {}
     for finding in found:
         merged.setdefault(replace(finding, where=()), []).extend(finding.where)

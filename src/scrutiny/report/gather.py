@@ -16,9 +16,12 @@ from scrutiny.engine.records import plain
 from scrutiny.engine.store import Store
 from scrutiny.engine.table import tidy
 
+from .annotation import Annotated, annotated
 from .comparisons import Comparison, comparisons
+from .details import scores
 from .facts import DatasetFacts, dataset_facts
 from .finding import DataCase, Finding, ScoredCase
+from .finding_annotation import LabelsCase
 from .findings import find
 from .privacy import without_traces
 from .provenance import Cards, Published, cards, exposures, published
@@ -78,13 +81,23 @@ class Gathered:
     @cached_property
     def findings(self) -> list[Finding]:
         scored = [ScoredCase(c, verdict(c, facts), facts) for c in self._asked for facts in [self.facts[c.key.dataset]]]
-        return find(scored, [self._data_case(facts) for facts in self.facts.values()])
+        data = [self._data_case(facts) for facts in self.facts.values()]
+        return find(scored, data, [self._labels_case(found) for found in self.annotated])
+
+    @cached_property
+    def annotated(self) -> list[Annotated]:
+        """What was told of labels, data set by data set."""
+        return annotated(self)
 
     @cached_property
     def published(self) -> list[Published]:
         """The published models as they ran, data set by data set."""
         cases = [self._data_case(facts) for facts in self.facts.values()]
         return [published(m, card, c.facts, c.told[m]) for c in cases for m, card in c.models.items() if card.get("model")]
+
+    def _labels_case(self, found: Annotated) -> LabelsCase:
+        told = {task: scores(split, self.runs) for task, split in found.splits.items()}
+        return LabelsCase(found, self.facts[found.dataset], told)
 
     def _data_case(self, facts: DatasetFacts) -> DataCase:
         own = [c for c in self._asked if c.key.dataset == facts.name]

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from .comparisons import Key
 from .intervals import LEVEL, Interval
 
-AIMS = {
-    "cell_types": "telling apart the cell types",
-    "integration": "integrating the batches",
-    "label_transfer": "transferring labels to unseen cells",
+TELLS = {
     "annotation": "annotating cells of a held-out batch",
     "annotation_random": "annotating cells of the same batches",
     "annotation_across_donors": "annotating cells of other donors",
@@ -23,6 +20,13 @@ AIMS = {
     "annotation_few_50": "annotating from 50 labelled cells of each type",
     "annotation_unseen_types": "annotating where some types were never seen",
     "reference_mapping": "mapping cells onto a reference",
+}
+"""Task of annotation to what it is for."""
+AIMS = {
+    "cell_types": "telling apart the cell types",
+    "integration": "integrating the batches",
+    "label_transfer": "transferring labels to unseen cells",
+    **TELLS,
     "batch_mixing": "mixing the batches",
     "reconstruction": "predicting the expression",
     "reconstruction_masked_15": "predicting hidden expression (15%)",
@@ -45,13 +49,19 @@ METRICS = {
     "reconstruction_skill": "skill over the gene mean",
     "depth_skill": "skill over the thinned counts",
 }
-PLAIN = ("hvg_pca", "pca")
+PLAIN = {
+    "hvg_pca": "plain PCA",
+    "pca": "plain PCA",
+    "hvg_pca+logreg": "logistic regression on plain PCA",
+    "hvg_pca+knn": "nearest neighbours on plain PCA",
+    "majority": "always telling the commonest type",
+}
 INTEGRATES = ("integration", "batch_mixing")
 
 
 def aim(key: Key) -> str:
     """What a comparison is for, e.g. "mixing the batches of pbmc"; a plugin's task is named as it is."""
-    return f"{purpose(key.task)} {'of' if key.task in AIMS else 'on'} {key.dataset}"
+    return f"{purpose(key.task)} {'of' if key.task in AIMS and key.task not in TELLS else 'on'} {key.dataset}"
 
 
 def purpose(task: str) -> str:
@@ -72,7 +82,7 @@ def plain(method: str, task: str) -> str:
     """A method for people who do not know its name, e.g. "plain PCA (hvg_pca)"; others as they are."""
     if method not in PLAIN:
         return method
-    return f"plain PCA without integration ({method})" if task in INTEGRATES else f"plain PCA ({method})"
+    return f"{PLAIN[method]}{' without integration' if task in INTEGRATES else ''} ({method})"
 
 
 def title(key: Key) -> str:
