@@ -9,6 +9,7 @@ METHODS: dict[str, str] = {
     "majority": "scrutiny.methods.annotation.majority:Majority",
     "ensemble": "scrutiny.methods.annotation.ensemble:Ensemble",
     "celltypist": "scrutiny.methods.annotation.celltypist:Celltypist",
+    "markers": "scrutiny.methods.annotation.markers:Markers",
     "pca_smoothing": "scrutiny.methods.smoothing:PcaSmoothing",
     "knn_smoothing": "scrutiny.methods.smoothing:KnnSmoothing",
     "harmony": "scrutiny.methods.integration:Harmony",
@@ -74,6 +75,12 @@ HEADS: dict[str, str] = {
     "boosting": "scrutiny.methods.annotation.classifiers:BoostingHead",
 }
 """What a method that embeds is combined with to tell labels: ``hvg_pca+knn``."""
+
+CLIENTS: dict[str, str] = {
+    "recorded": "scrutiny.methods.annotation.clients:Recorded",
+    "http": "scrutiny.methods.annotation.chat:HttpClient",
+}
+"""Who is asked for the names of clusters."""
 
 TASKS: dict[str, str] = {
     "annotation": "scrutiny.tasks.annotation:AcrossBatches",

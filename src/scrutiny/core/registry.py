@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any
 
+from .builtins import CLIENTS as BUILTIN_CLIENTS
 from .builtins import DERIVED as BUILTIN_DERIVED
 from .builtins import HEADS as BUILTIN_HEADS
 from .builtins import METHODS as BUILTIN_METHODS
@@ -97,6 +98,7 @@ def _load(name: str, dotted: str) -> Any:
 
 
 HEADS = Registry("head", BUILTIN_HEADS)
+CLIENTS = Registry("client", BUILTIN_CLIENTS)
 
 
 class Methods(Registry):

@@ -1,8 +1,8 @@
-"""How well a clustering and the labels agree, from the table of both."""
+"""How well a clustering and the labels, or two tellers of labels, agree."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +64,30 @@ def adjusted_rand_index(table: NDArray[np.integer]) -> float:
 def _pairs(sizes: NDArray[np.integer]) -> float:
     sizes = np.asarray(sizes, np.float64)
     return float((sizes * (sizes - 1) / 2).sum())
+
+
+class Agreement(NamedTuple):
+    """How far two tellers of labels, two models or a model and a person, say the same of the same cells."""
+
+    share: float
+    """Of cells that both tell the same, 0 to 1."""
+    kappa: float | None
+    """Cohen's kappa: what of the agreement is more than chance would give, at most 1; None where both tell one label only."""
+
+
+def agreement(first: NDArray[np.str_], second: NDArray[np.str_]) -> Agreement:
+    """Agreement of labels told twice of the same cells.
+
+    Parameters
+    ----------
+    first, second
+        (n_cells,).
+
+    References
+    ----------
+    Cohen, Educational and Psychological Measurement 20 (1960).
+    """
+    names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    table = crosstab(Categories(names, codes[: len(first)]), Categories(names, codes[len(first) :])) / len(first)
+    share, chance = float(np.trace(table)), float(table.sum(axis=1) @ table.sum(axis=0))
+    return Agreement(share, None if len(names) == 1 else (share - chance) / (1 - chance))
