@@ -15,21 +15,32 @@ if TYPE_CHECKING:
     from scrutiny.engine.plan import Plan, Planned
     from scrutiny.engine.preparations import Preparation
 
+LONG = {"to do": "to do", "done": "done", "failed before": "failed", "not applicable": "no"}
+SHORT = {"to do": "+", "done": "=", "failed before": "!", "not applicable": "-"}
+"""State of a Run -> how a table tells it where there is room, and where there is not."""
+WIDTH_OF_NAMES = 40
+
 
 def show_plan(plan: Plan, console: Console) -> None:
     """For each data set a table of methods by tasks; what cannot run points to a numbered reason; then the cost."""
     reasons = {reason: i + 1 for i, reason in enumerate(dict.fromkeys(run.reason for run in plan.runs if run.reason))}
     tasks = list(dict.fromkeys(run.spec.task for run in plan.runs))
+    is_narrow = sum(len(task) + 3 for task in tasks) > console.width - WIDTH_OF_NAMES
+    columns = [_letter(i) for i in range(len(tasks))] if is_narrow else tasks
     for dataset in dict.fromkeys(run.spec.dataset for run in plan.runs):
-        table = plain_table(f"Plan for {dataset}", "method", *tasks, "seconds", right=("seconds",))
+        table = plain_table(f"Plan for {dataset}", "method", *columns, "seconds", right=("seconds",))
+        table.padding = (0, 0 if is_narrow else 1)  # type: ignore[assignment]
         runs = [run for run in plan.runs if run.spec.dataset == dataset]
         names = _names(runs)
         for method in dict.fromkeys(names):
             own = [run for run, name in zip(runs, names) if name == method]
-            cells = [_states([run for run in own if run.spec.task == task], reasons) for task in tasks]
+            cells = [_states([run for run in own if run.spec.task == task], reasons, SHORT if is_narrow else LONG) for task in tasks]
             seconds = replace(plan, runs=tuple(own)).seconds
             table.add_row(method, *cells, f"{seconds:.0f}" if seconds else "-")
         console.print(table)
+    if is_narrow:
+        console.print("  " + ", ".join(f"{letter}: {task}" for letter, task in zip(columns, tasks)), highlight=False)
+        console.print("  " + ", ".join(f"{sign} {LONG[state]}" for state, sign in SHORT.items()), highlight=False)
     for reason, number in reasons.items():
         console.print(f"  ({number}) {reason}", markup=False, highlight=False)
     searching = {run.spec.method: trials for run in plan.runs if (trials := run.spec.method_options.get("trials"))}
@@ -65,9 +76,13 @@ def _names(runs: list[Planned]) -> list[str]:
     return list(with_display_names(table)["method"])
 
 
-def _states(runs: list[Planned], reasons: dict[str, int]) -> str:
+def _letter(number: int) -> str:
+    """a, b ... z, aa, ab ..."""
+    return ("" if number < 26 else _letter(number // 26 - 1)) + chr(ord("a") + number % 26)
+
+
+def _states(runs: list[Planned], reasons: dict[str, int], told: dict[str, str]) -> str:
     """The states of one method and task over its label columns and seeds, each once."""
-    told = {"to do": "to do", "done": "done", "failed before": "failed", "not applicable": "no"}
     return ", ".join(dict.fromkeys(told[run.state] + (f" ({reasons[run.reason]})" if run.reason else "") for run in runs))
 
 
