@@ -73,10 +73,10 @@ def _list_tasks(console: Console) -> None:
     from scrutiny.core.builtins import TASK_GROUPS
     from scrutiny.core.registry import TASKS
 
-    table = plain_table("Tasks", "name", "asks methods to", "primary metric", "needs", "what it asks")
+    table = plain_table("Tasks", "name", "verb", "primary metric", "needs", "what it asks")
     for name in TASKS.names():
         card = TASKS.get(name).card
-        table.add_row(name, card.asks, card.primary, ", ".join(sorted(card.roles)) or "-", card.summary)
+        table.add_row(name, card.asks.removeprefix("predict_"), card.primary, ", ".join(sorted(card.roles)) or "-", card.summary)
     for name, tasks in TASK_GROUPS.items():
         table.add_row(name, "", "", "", f"all of {', '.join(tasks)}")
     console.print(table)
