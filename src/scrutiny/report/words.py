@@ -26,6 +26,7 @@ AIMS = {
     "cell_types": "telling apart the cell types",
     "integration": "integrating the batches",
     "label_transfer": "transferring labels to unseen cells",
+    "type_relations": "showing the kinship of the cell types",
     **TELLS,
     "batch_mixing": "mixing the batches",
     "reconstruction": "predicting the expression",
@@ -46,6 +47,8 @@ METRICS = {
     "probe_logreg_macro_f1": "macro-F1 of predicted cell types",
     "scib_total": "scIB total score",
     "ilisi": "iLISI",
+    "scgraph_ontorwr": "scGraph-OntoRWR",
+    "lcad": "LCAD",
     "reconstruction_skill": "skill over the gene mean",
     "depth_skill": "skill over the thinned counts",
 }

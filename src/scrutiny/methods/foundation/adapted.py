@@ -5,8 +5,11 @@ Adapters are kept in the user's cache by the content that they depend on, so a k
 
 from __future__ import annotations
 
+import copy
+import json
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,15 +27,19 @@ from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.options import as_declared, made, parameters_of
+from scrutiny.data.checkpoints import MANIFEST, RECORD, record
 from scrutiny.data.splits import groups_of
 from scrutiny.methods.annotation.search import MAX_FOLDS, TRIALS, searching_card, told_of_search
+from scrutiny.nets.folder import Folder
 from scrutiny.nets.tokens import Batch
-from scrutiny.tuning.adaptation.files import check_base, is_whole, key_of, read_about
+from scrutiny.nets.weights import build, load
+from scrutiny.tuning.adaptation.files import ABOUT, TENSORS, check_base, is_whole, key_of, read_about
 from scrutiny.tuning.adaptation.recipe import Recipe
 from scrutiny.tuning.adaptation.ways import Adapters, Full, Ia3, Last, Lora, Way
 from scrutiny.tuning.loop import Report
 
 from .adapting import GROUPS, Adapting, Learnt, Opened, about_of, over_cells, restored
+from .drafts import save
 from .model import Published
 from .pretrained import Net
 from .pretraining import ignore
@@ -42,6 +49,7 @@ VERSION = "1"
 """Rises when the same options give other weights."""
 RATES, EPOCHS = (1e-5, 5e-5, 2e-4, 1e-3, 3e-3), (3.0, 10.0, 30.0)
 """That a search chooses from, beside the defaults."""
+LOG = "log.csv"
 PASSES = 15.0
 """What a training takes, in passes of a plain embedding over its cells, for estimates only: the way back costs twice the way forth."""
 FORWARDED = ("prepare", "is_prepared", "seconds_to_prepare", "gpu", "called")
@@ -162,7 +170,6 @@ class Adapted:
                 self._take(place, train)
             else:
                 self._learn(model, learnt, place, tell)
-        self.folder = place
         return self
 
     def _search(self, train: Dataset, seed: int) -> None:
@@ -188,8 +195,9 @@ class Adapted:
 
     def place(self, train: Dataset, seed: int) -> Path:
         """Folder of the adapter for these cells and this seed."""
-        shown = [train.fingerprint, train.gene_names_key, train.column_key(("label", *GROUPS))]
-        key = digest_of_json([self._base(seed), self._use, self.way_card.name, vars(self.way), vars(self.recipe), shown, seed, VERSION])
+        shown = [train.fingerprint, train.gene_names_key, train.column_key(("label", *GROUPS)), seed]
+        how = [self.way_card.name, vars(self.way), vars(self.recipe), getattr(self.model, "precision", ""), VERSION]
+        key = digest_of_json([self._base(seed), self._use, how, shown])
         return self.runs / f"{self.card.name.replace('/', '_')}-{key}"
 
     def _learn(self, model: Published, learnt: Learnt, place: Path, tell: Callable[[Report], None]) -> None:
@@ -219,7 +227,7 @@ class Adapted:
     def _use_of(self, model: Published, opened: Opened, folder: Path, labels: list[str]) -> None:
         self.n_trainable, self.labels = opened.n_trainable, labels
         self.adapted, self.opened = model, opened.close()
-        self.told = {**self.told, "adapted": dict(read_about(folder).trained)}
+        self.folder, self.told = folder, {**self.told, "adapted": dict(read_about(folder).trained)}
 
     def _loaded(self, seed: int) -> Published:
         return self.model.loaded(seed) if hasattr(self.model, "loaded") else self.model.with_seed(seed)
@@ -244,6 +252,39 @@ class Adapted:
 
         values = over_cells(model, subject, query, chances, seed=self.seed)
         return LabelPrediction(query.cell_ids, np.array(self.labels, dtype=str), values)
+
+    # Writing ---------------------------------------------------------------------------------------------------------------------
+
+    def write_adapter(self, folder: Path) -> None:
+        """Copy the adapter, and the log of its training, into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (TENSORS, LOG, ABOUT):  # the record last
+            if (self.folder / file).is_file():
+                shutil.copyfile(self.folder / file, folder / file)
+
+    def write_model(self, folder: Path) -> None:
+        """Write the adapted net as a folder in the official layout of its family, beside whose other files its weights lie; no labels.
+
+        Raises
+        ------
+        InputError
+            If the folder is there already, or bottlenecks were put in, for which the layout has no names.
+        """
+        if self.way_card.name == "adapters":
+            raise InputError("bottlenecks of adapters cannot be part of the model's own weights; lora, ia3, last and full can")
+        if folder.exists():
+            raise InputError(f"{folder} is there already; name a new folder")
+        base: Path = self.adapted.folder.path
+        shutil.copytree(base, folder)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        written = copy.copy(self.adapted)
+        written.__dict__["folder"] = Folder(folder)
+        save(written)
+        again = build(written.make_net)
+        load(again, written.tensors(Folder(folder)), written.names, source=str(folder))
+        if not all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in written.net.cpu().state_dict().items()):
+            raise InputError(f"{folder} has weights in another file too, which come first when they are read: remove that one")
+        (folder / RECORD).write_text(json.dumps({**record(base), "adapted": asdict(read_about(self.folder))}, indent=1), "utf-8")
 
     def __getattr__(self, name: str) -> Any:
         if name in FORWARDED:
