@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +85,14 @@ def over_blocks(work: Callable[[slice], None], blocks: Iterator[slice]) -> None:
 
     BLAS itself speeds up the products alone, and they are a third of the work; so it gets one thread in each of ours.
     """
-    n_threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads) as threads:
+    with one_thread_each() as threads:
         for _ in threads.map(work, blocks):
             pass
+
+
+@contextmanager
+def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as BLAS is allowed, each with a BLAS of one thread."""
+    n_threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads) as threads:
+        yield threads
