@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ASKS = "predict_labels"
 FEW = re.compile(r"annotation_few_(\d+)")
 """Tasks that show so many labelled cells of each type."""
-FIRST = ("annotation", "annotation_across_studies", "annotation_across_donors", "annotation_random")
+RANDOM = "annotation_random"
+FIRST = ("annotation", "annotation_across_studies", "annotation_across_donors", RANDOM)
 """Which split stands for the data set: the first of these that was scored."""
 
 

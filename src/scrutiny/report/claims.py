@@ -17,7 +17,7 @@ from scrutiny.core.errors import NotApplicable
 from .annotation import approaches, is_annotation
 from .approaches import Approach
 from .comparisons import Comparison
-from .details import scores
+from .details import labelled_cells
 from .gather import Gathered
 from .intervals import Interval, against_best
 from .literature import Claim, Side, Test, literature
@@ -151,7 +151,7 @@ class _Bench:
     def _n_cells(self, comparison: Comparison) -> int | None:
         if not is_annotation(comparison.key.task, self.gathered.cards.tasks):
             return self.gathered.facts[comparison.key.dataset].n_cells
-        return labelled_cells(comparison, self.gathered)
+        return labelled_cells(comparison, self.gathered.runs)
 
     def _side(self, comparison: Comparison, side: Side, known: dict[str, Approach]) -> list[str]:
         """Methods of a side that have a score, best first; of models only those whose weights are the published ones."""
@@ -184,16 +184,6 @@ class _Bench:
     def _is_published(self, comparison: Comparison, method: str) -> bool:
         keys = comparison.rows.loc[comparison.rows["method"] == method, "run_key"]
         return all((self.told[key].get("weights") or {}).get("published") or comparison.kinds[method] == "control" for key in keys)
-
-
-def labelled_cells(comparison: Comparison, gathered: Gathered) -> int | None:
-    """Labelled cells that the methods of a split learnt from, as its metrics tell them; None where they do not."""
-    for by_metric in scores(comparison, gathered.runs).values():
-        labels = by_metric[comparison.primary][0].details.get("labels") or {}
-        counts = [told.get("trained_on") for told in labels.values()] if isinstance(labels, dict) else []
-        if counts and None not in counts:
-            return int(sum(counts))
-    return None
 
 
 def _row(comparison: Comparison, first: Sequence[str], second: Sequence[str], test: Test) -> Row:

@@ -16,3 +16,14 @@ def scores(comparison: Comparison, runs: Sequence[Run]) -> dict[str, dict[str, l
     for row in comparison.scored.sort_values("seed", kind="stable").itertuples():
         found.setdefault(row.method, {}).setdefault(row.metric, []).append(by_key[row.run_key][row.metric])
     return {method: scores for method, scores in found.items() if comparison.primary in scores}
+
+
+def labelled_cells(comparison: Comparison, runs: Sequence[Run]) -> int | None:
+    """Labelled cells that the methods of a split learnt from, as its metrics tell them; None where they do not."""
+    for by_metric in scores(comparison, runs).values():
+        for found in by_metric.values():
+            labels = found[0].details.get("labels")
+            counts = [told.get("trained_on") for told in labels.values()] if isinstance(labels, dict) else []
+            if counts and None not in counts:
+                return int(sum(counts))
+    return None

@@ -10,7 +10,7 @@ import numpy as np
 
 from scrutiny.core.scores import Score
 
-from .annotation import FEW, Annotated
+from .annotation import FEW, RANDOM, Annotated
 from .facts import DatasetFacts
 from .finding import Finding
 from .reliability import is_too_sure
@@ -19,7 +19,6 @@ from .unseen_types import taken_for
 from .verdict import MARGIN, paired, score_interval
 from .words import listing, number, split_words
 
-RANDOM = "annotation_random"
 APART = ("annotation", "annotation_across_donors", "annotation_across_studies")
 """Splits in which the scored cells come from elsewhere than those that were learnt from."""
 FEW_CELLS = 10

@@ -16,6 +16,7 @@ from scrutiny.engine.records import plain
 from scrutiny.engine.store import Store
 from scrutiny.engine.table import tidy
 
+from .advice import Advice, advise
 from .annotation import Annotated, annotated
 from .comparisons import Comparison, comparisons
 from .details import scores
@@ -72,6 +73,11 @@ class Gathered:
     @cached_property
     def recommendations(self) -> list[Recommendation]:
         return [recommend(c, v) for c, v in zip(self.comparisons, self.verdicts)]
+
+    @cached_property
+    def advice(self) -> list[Advice]:
+        """What to use, whoever asks."""
+        return advise(self)
 
     def problems(self, comparison: Comparison) -> list[Finding]:
         """The gravest findings on a comparison and its data set, which belong beside its verdict."""

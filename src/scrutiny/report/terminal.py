@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scrutiny.core.scores import Status
 from scrutiny.engine.store import Store
 
+from .advice import Advice
 from .comparisons import Comparison
 from .gather import Gathered, gather
 from .ranks import axis_metrics, fronts
@@ -20,6 +21,7 @@ from .words import duration, metric_words, number, title
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 SHOWN = ("problem", "caution")
 """Findings that the terminal shows; notes are in the report."""
@@ -51,10 +53,18 @@ def show(stores: Store | Sequence[Store], console: Console) -> None:
     console.print()
     console.rule("Verdict", align="left", style="bold")
     console.print(Text(overall(gathered.verdicts), style="bold"))
-    for advice in gathered.recommendations:
-        use = f"use {advice.method}" if advice.method else "no recommendation"
-        console.print(Text.assemble((f"{title(advice.key)}: ", "dim"), (f"{use}. ", "green" if advice.method else ""), advice.why))
+    for advice in gathered.advice:
+        console.print(advised(advice))
     console.print()
+
+
+def advised(advice: Advice) -> Text:
+    """What to use and why, in a line."""
+    from rich.text import Text
+
+    found = advice.recommendation
+    use = f"use {found.method}" if found.method else "no recommendation"
+    return Text.assemble((f"{advice.about}: ", "dim"), (f"{use}. ", "green" if found.method else ""), found.why)
 
 
 def _compact(comparison: Comparison, verdict: Verdict, advice: Recommendation) -> Table:

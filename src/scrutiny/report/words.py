@@ -8,7 +8,7 @@ from .comparisons import Key
 from .intervals import LEVEL, Interval
 
 TELLS = {
-    "annotation": "annotating cells of a held-out batch",
+    "annotation": "annotating held-out cells",
     "annotation_random": "annotating cells of the same batches",
     "annotation_across_donors": "annotating cells of other donors",
     "annotation_across_studies": "annotating cells of another study",
@@ -36,7 +36,7 @@ AIMS = {
 }
 """Task to what it is for, in the order of the report."""
 SPLITS = {
-    "annotation": "a held-out batch",
+    "annotation": "held-out cells",
     "annotation_random": "cells drawn at random",
     "annotation_unseen_types": "with unseen types",
 }
