@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scrutiny.cli import annotate, claims, corpus, embedding, inspect, models, ontology, pretraining, results, running
+from scrutiny.cli import adapting, advise, annotate, claims, corpus, embedding, inspect, models, ontology, pretraining, results, running
 
 EXIT_CODES = """
 Exit codes: 0 all that could run has run; 1 some runs failed (the others are kept); 2 the input or the options are wrong;
@@ -31,8 +31,10 @@ app.command("score")(running.score)
 app.command("embed")(embedding.embed)
 app.command("annotate")(annotate.annotate)
 app.command("pretrain")(pretraining.pretrain)
+app.command("adapt")(adapting.adapt)
 app.add_typer(corpus.corpus_app, name="corpus")
 app.command("report")(results.report)
+app.command("advise")(advise.advise)
 app.command("claims")(claims.claims)
 app.add_typer(results.cache_app, name="cache")
 app.add_typer(models.models_app, name="models")

@@ -55,7 +55,7 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
             corpus = corpus_of(read, out, building)
         files = ", ".join(corpus.manifest["files"])
         _say(f"{read.name}: {read.family} for {read.objective} on {corpus.n_cells:,} cells of {files}", console)
-        with _progress(console) as tell:
+        with progress_of_training(console) as tell:
             folder = train(read, out, corpus=corpus, device=device, processes=processes, tell=tell)
     except KeyboardInterrupt:
         _say(f"Stopped. The same command goes on with what is in {out}: the corpus, and the last snapshot.", console)
@@ -65,7 +65,7 @@ def pretrain(config: Config, out: Out = None, data: Data = None, device: Device 
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[Report], None]]:
+def progress_of_training(console: Console) -> Iterator[Callable[[Report], None]]:
     """A bar with the loss and the time left; a line for each validation, with the curve so far."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

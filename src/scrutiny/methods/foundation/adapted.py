@@ -84,7 +84,7 @@ class Adapted:
         Learning rates, epochs and sizes that are tried on parts of the training cells, as heads do (`search_by_validation`); 0: none.
     adapter
         Folder of an adapter that `scrutiny adapt` wrote: it is used, and nothing is learnt from the training cells.
-    runs
+    adapters
         Folder that adapters are kept in; by default `adapters_folder`.
     """
 
@@ -93,9 +93,9 @@ class Adapted:
     way_class: ClassVar[type]
     embedder: ClassVar[str]
     model_class: ClassVar[type]
-    places: ClassVar[dict[str, Any]] = {"adapter": str, "runs": str}
+    places: ClassVar[dict[str, Any]] = {"adapter": str, "adapters": str}
 
-    def __init__(self, adapter: str = "", runs: str = "", trials: int = 0, **options: Any) -> None:
+    def __init__(self, adapter: str = "", adapters: str = "", trials: int = 0, **options: Any) -> None:
         own = {name: parameters_of(cls) for name, cls in (("way", self.way_class), ("recipe", Recipe))}
         taken = {part: {name: value for name, value in options.items() if name in known} for part, known in own.items()}
         self.way: Way = made(self.way_class, options=taken["way"], owner=f"the way '{self.way_card.name}'")
@@ -104,7 +104,7 @@ class Adapted:
         self.model: Any = self.model_class(**as_declared(self.model_options, parameters_of(self.model_class)))
         if getattr(self.model, "compat", "alone") == "official":
             raise InputError(f"{self.card.name}: compat is 'official', where cells of a batch change each other; only 'alone' is adapted")
-        self.adapter, self.runs = Path(adapter) if adapter else None, Path(runs) if runs else adapters_folder()
+        self.adapter, self.adapters = Path(adapter) if adapter else None, Path(adapters) if adapters else adapters_folder()
         self.outside_key = getattr(self.model, "outside_key", frozenset()) | self.places.keys()
         card = adapted_card(type(self).card.name, self.way_card, self.model.card)
         self.card = searching_card(card, trials, seconds_per_trial=MAX_FOLDS * card.seconds_per_1000_cells)
@@ -112,7 +112,7 @@ class Adapted:
         self.told: dict[str, Any] = {}
 
     @classmethod
-    def parameters(cls) -> dict[str, Any]:
+    def option_types(cls) -> dict[str, Any]:
         """Options of the way, of the recipe and of the model, name to declared type."""
         tables = ({**cls.places, TRIALS: int}, parameters_of(cls.way_class), parameters_of(Recipe), parameters_of(cls.model_class))
         found: dict[str, Any] = {}
@@ -174,7 +174,7 @@ class Adapted:
 
     def _search(self, train: Dataset, seed: int) -> None:
         """Take the options that do best on parts of the training cells; what the trials learnt is kept like any adapter."""
-        plain = {**self.options, "runs": str(self.runs)}
+        plain = {**self.options, "adapters": str(self.adapters)}
 
         def answer(options: Mapping[str, Any], learnt: NDArray[np.intp], told: NDArray[np.intp]) -> NDArray[np.str_]:
             method = type(self)(**{**plain, **options}).fit(train.take(learnt), seed=seed)
@@ -198,7 +198,7 @@ class Adapted:
         shown = [train.fingerprint, train.gene_names_key, train.column_key(("label", *GROUPS)), seed]
         how = [self.way_card.name, vars(self.way), vars(self.recipe), getattr(self.model, "precision", ""), VERSION]
         key = digest_of_json([self._base(seed), self._use, how, shown])
-        return self.runs / f"{self.card.name.replace('/', '_')}-{key}"
+        return self.adapters / f"{self.card.name.replace('/', '_')}-{key}"
 
     def _learn(self, model: Published, learnt: Learnt, place: Path, tell: Callable[[Report], None]) -> None:
         about = about_of(
@@ -278,7 +278,7 @@ class Adapted:
         shutil.copytree(base, folder)
         (folder / MANIFEST).unlink(missing_ok=True)
         written = copy.copy(self.adapted)
-        written.__dict__["folder"] = Folder(folder)
+        written.__dict__.update(net=self.adapted.net, folder=Folder(folder))
         save(written)
         again = build(written.make_net)
         load(again, written.tensors(Folder(folder)), written.names, source=str(folder))
