@@ -120,6 +120,16 @@ def test_what_is_cut_or_too_large_is_refused(tmp_path, monkeypatch):
         read_ontology(folder_of(tmp_path))
 
 
+def test_a_file_made_to_take_long_or_to_fill_the_memory_does_not(tmp_path):
+    """A line of a million blanks; and a term that has 20,000 kinds and 20,000 parents, hence 400 million pairs."""
+    (tmp_path / "blanks.obo").write_text(HEADER + "[Term]\nid: CL:1\nname: a" + " " * 1_000_000 + "b\n")
+    assert read_ontology(tmp_path / "blanks.obo").names.tolist() == ["a b"]
+    kinds = "".join(f"k{i}\thub\nhub\tp{i}\n" for i in range(20_000))
+    (tmp_path / "hub.tsv").write_text(f"child\tparent\n{kinds}")
+    with pytest.raises(InputError, match="ways up among 40,001 terms"):
+        read_ontology(tmp_path / "hub.tsv")
+
+
 def test_the_tables_of_the_cell_ontology(shared_data):
     """Known of the release: CD4 and CD8 T cells meet in the mature alpha-beta T cell, neurons far above."""
     found = read_ontology(shared_data)

@@ -16,6 +16,8 @@ from .keys import digest_of_array, digest_of_json, digest_of_strings
 
 UNKNOWN = ("", "unknown")
 """Instead of a term, the second as the CELLxGENE schema has it."""
+MOST_PATHS = 50_000_000
+"""Ways from a term over another one to a third; the Cell Ontology has 150,000."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +140,11 @@ class Ontology:
 
 
 def closure(parents: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Everything above each term (n_terms, n_terms), from what is directly above it."""
+    """Everything above each term (n_terms, n_terms), from what is directly above it. Raises InputError if that is too much to keep."""
     above, n_before = parents, 0
     while above.nnz > n_before:  # twice as far each time
+        if int(np.diff(above.indptr) @ np.bincount(above.indices, minlength=above.shape[0])) > MOST_PATHS:
+            raise InputError(f"there are more than {MOST_PATHS:,} ways up among {above.shape[0]:,} terms; expected an ontology")
         n_before, above = above.nnz, (above + above @ above).astype(bool)
     return above
 

@@ -173,7 +173,8 @@ def _from_obo(path: Path) -> Ontology:
 
     logging.getLogger("obonet").setLevel(logging.ERROR)
     try:
-        graph = obonet.read_obo(io.StringIO(_bytes_of(path).decode()), ignore_obsolete=False)
+        single = "\n".join(" ".join(line.split()) for line in _bytes_of(path).decode().split("\n"))  # it is slow on long runs of blanks
+        graph = obonet.read_obo(io.StringIO(single), ignore_obsolete=False)
     except (UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no OBO file: {error}") from error
     found = {term: _of_obo(graph, term, said) for term, said in graph.nodes(data=True) if str(term).startswith(PREFIX) and "name" in said}
