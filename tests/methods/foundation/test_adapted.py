@@ -172,7 +172,7 @@ def test_whole_donors_tell_when_to_stop(columns, by, tmp_path):
 
 def test_twins_and_half_precision_are_adapted_too(tmp_path):
     data, query = cells(), cells(20, seed=1)
-    twin = METHODS.get("control/untrained_scgpt+lora")(checkpoint=folder_of("scgpt"), runs=str(tmp_path), device="cpu", epochs=2)
+    twin = METHODS.get("control/untrained_scgpt+lora")(checkpoint=folder_of("scgpt"), adapters=str(tmp_path), device="cpu", epochs=2)
     assert twin.card.twin_of == "scgpt+lora" and twin.card.reads == {"label", "batch", "donor"} and twin.card.optional == {"batch", "donor"}
     folders = {twin.fit(data, seed=seed).folder for seed in (0, 1)}
     assert len({read_about(folder).base for folder in folders}) == 2

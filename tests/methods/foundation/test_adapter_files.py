@@ -58,7 +58,7 @@ def test_a_named_adapter_is_used_and_nothing_is_learnt(learnt, folder):
     method = taken(folder)
     np.testing.assert_array_equal(method.predict_labels(query).probabilities, learnt.predict_labels(query).probabilities)
     assert method.n_trainable == learnt.n_trainable
-    assert method.weights_key != learnt.weights_key and {"adapter", "runs"} <= method.outside_key
+    assert method.weights_key != learnt.weights_key and {"adapter", "adapters"} <= method.outside_key
 
 
 def test_another_base_is_refused_with_what_was_found_and_expected(folder):

@@ -51,7 +51,7 @@ def folder_of(family, seed=0):
 def adapted(family, way, runs, *, checkpoint=None, **options):
     """A tiny model of a family with a way to adapt it, four epochs by default."""
     options = {"epochs": 4, "device": "cpu", **options}
-    return METHODS.get(f"{family}+{way}")(checkpoint=checkpoint or folder_of(family), runs=str(runs), **options)
+    return METHODS.get(f"{family}+{way}")(checkpoint=checkpoint or folder_of(family), adapters=str(runs), **options)
 
 
 def test_all_ways_are_listed():

@@ -52,7 +52,7 @@ RATES, EPOCHS = (1e-5, 5e-5, 2e-4, 1e-3, 3e-3), (3.0, 10.0, 30.0)
 LOG = "log.csv"
 PASSES = 15.0
 """What a training takes, in passes of a plain embedding over its cells, for estimates only: the way back costs twice the way forth."""
-FORWARDED = ("prepare", "is_prepared", "seconds_to_prepare", "gpu", "called")
+FORWARDED = ("prepare", "is_prepared", "seconds_to_prepare", "gpu")
 
 
 def adapters_folder() -> Path:
@@ -109,6 +109,8 @@ class Adapted:
         card = adapted_card(type(self).card.name, self.way_card, self.model.card)
         self.card = searching_card(card, trials, seconds_per_trial=MAX_FOLDS * card.seconds_per_1000_cells)
         self.trials, self.options = trials, options
+        if known := getattr(self.model, "called", ""):
+            self.called = f"{known}+{self.way_card.name}"
         self.told: dict[str, Any] = {}
 
     @classmethod

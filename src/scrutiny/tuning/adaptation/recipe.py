@@ -31,7 +31,7 @@ class Recipe:
         Passes over the labelled cells; 10 is where the 10 to 50 of the reviews begin, and training ends before where ``patience`` says so.
     learning_rate
         0: that of the way.
-    batch_size
+    cells_per_step
         Cells of a step, about: 32, as scGPT is fine-tuned.
     decay
         Weight decay of matrices.
@@ -44,13 +44,13 @@ class Recipe:
 
     epochs: float = 10.0
     learning_rate: float = 0.0
-    batch_size: int = 32
+    cells_per_step: int = 32
     decay: float = 0.01
     class_weights: float = 0.5
     patience: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "cells_per_step"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name in ("learning_rate", "decay", "class_weights", "patience"):
@@ -59,7 +59,7 @@ class Recipe:
 
     def training(self, n_cells: int, tokens_per_cell: float, *, rate: float, few: bool, precision: str, validated: bool) -> Training:
         """The training of so many labelled cells; ``rate`` is the learning rate of the way."""
-        batch = min(FEW_BATCH, self.batch_size) if few else self.batch_size
+        batch = min(FEW_BATCH, self.cells_per_step) if few else self.cells_per_step
         n_batches = max(1, round(n_cells / batch))
         steps = max(math.ceil(self.epochs * n_batches), FEW_STEPS if few else 1)
         return Training(
