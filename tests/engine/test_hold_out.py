@@ -62,6 +62,7 @@ def test_a_file_is_read_with_its_split(shared_data):
     data = source.load().data
     assert data.n_cells == 400
     np.testing.assert_array_equal(data.role("split") == "query", data.obs["condition"] == "stim")
+    assert data.facts["hold_out"] == '{"condition": ["stim"]}'
 
 
 def test_samples_keep_the_share_that_is_held_out():

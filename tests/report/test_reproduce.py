@@ -36,6 +36,16 @@ def test_a_data_set_of_the_catalogue_goes_by_its_name(tmp_path):
     assert 'catalog = "pancreas"' in study_toml(found.runs, list(found.facts.values()), {})
 
 
+def test_cells_that_were_left_or_held_out_are_so_again(tmp_path):
+    facts = {"without": '{"batch": ["pbmc3k"]}', "hold_out": '{"condition": ["stim", "other"]}'}
+    found = gather([write(tmp_path, MadeStore(with_outputs=False, facts=facts))])
+    held = [replace(one, roles={**one.roles, "split": "held out"}) for one in found.facts.values()]
+    (tmp_path / "study.toml").write_text(study_toml(found.runs, held, {}))
+    (source,) = read_study_file(tmp_path / "study.toml")["datasets"]
+    assert source.without == {"batch": ("pbmc3k",)} and source.hold_out == {"condition": ("stim", "other")}
+    assert source.roles == {"batch": "batch"}, "the column of the split is made of what is held out"
+
+
 @pytest.mark.parametrize(
     ("weights", "named"),
     [

@@ -59,7 +59,8 @@ class Dataset:
         Ready-made arrays of the file, name -> (n_cells, n_dims); scored on request, outside the fingerprint.
     facts
         What a reader of the report must know: ``label_origin`` (genotype, sorted, clustered, transferred, expert, unknown),
-        ``source``, ``citation``, ``planted`` (what was planted), ``catalog`` (name in the catalogue, for the leakage answer).
+        ``source``, ``citation``, ``planted`` (what was planted), ``catalog`` (name in the catalogue, for the leakage answer), ``without``
+        and ``hold_out`` (cells that the user left or held out: columns and values as JSON).
     notes
         What was done on the way here (cells dropped, sampled, duplicates summed), one sentence each, for the report.
     terms

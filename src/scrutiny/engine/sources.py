@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,6 +83,8 @@ class Source:
             If the file or a column is not what it should be.
         """
         data = _held_out(_left_out(self.whole(), self.without), self.hold_out)
+        chosen = {name: json.dumps(values) for name, values in (("without", self.without), ("hold_out", self.hold_out)) if values}
+        data = replace(data, facts={**data.facts, **chosen}) if chosen else data
         labels = self.labels or ((data.roles["label"],) if data.has("label") else ())
         for column in labels[1:]:
             data = keep_good(data.with_roles(label=column))

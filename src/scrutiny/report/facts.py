@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class DatasetFacts:
     catalog: str = ""
     layer: str = ""
     """Where the values were taken from, if somebody asked for it."""
+    chosen_cells: Mapping[str, Any] = field(default_factory=dict)
+    """``without`` and ``hold_out``: column to values of the cells that the user left or held out."""
     source: str = ""
     citation: str = ""
     cells_before_sampling: int | None = None
@@ -92,6 +95,7 @@ def dataset_facts(name: str, record: Mapping[str, Any], cells: pd.DataFrame | No
         planted=str(told.get("planted") or ""),
         catalog=str(told.get("catalog") or ""),
         layer=str(told.get("layer") or ""),
+        chosen_cells={name: json.loads(told[name]) for name in ("without", "hold_out") if name in told},
         source=without_traces(str(told.get("source") or "")),
         citation=str(told.get("citation") or ""),
         cells_before_sampling=_cells_before_sampling(notes),

@@ -90,7 +90,9 @@ def _dataset(facts: DatasetFacts) -> list[str]:
         lines.append(f"name = {_text(facts.name)}")
     labels = list(facts.label_columns)
     lines += [f"label = {_value(labels)}"] if labels else []
-    more = {role: column for role, column in facts.roles.items() if role != "label"}
+    made = {"label", *(["split"] if "hold_out" in facts.chosen_cells else [])}
+    more = {role: column for role, column in facts.roles.items() if role not in made}
+    lines += [f"{name} = {_value(values)}" for name, values in facts.chosen_cells.items()]
     lines += [f"roles = {_value(more)}"] if more else []
     if not known:
         lines += [f"layer = {_text(facts.layer)}"] if facts.layer else []
