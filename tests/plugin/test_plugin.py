@@ -69,8 +69,8 @@ from scrutiny import Study
 from scrutiny.data.synth import planted
 cells = planted(120, 60)
 data = (replace(cells, name="human", organism="human"), replace(cells, name="newt", organism="newt"))
-methods = ("acme/hashnet", "acme/half_way", "acme/top_genes", "hvg_pca", "harmony", "control/shuffle", "control/label_oracle")
-table = Study(data, methods=methods, tasks=("acme/unseen_batches", "label_transfer", "reconstruction")).run("store").scores()
+methods = ("acme/hashnet", "acme/half_way", "acme/top_genes", "acme/top_genes+acme/angle", "hvg_pca", "harmony", "control/shuffle", "control/label_oracle")
+table = Study(data, methods=methods, tasks=("acme/unseen_batches", "label_transfer", "reconstruction", "annotation")).run("store").scores()
 print(table[["dataset", "method", "task", "metric", "primary", "status", "value", "reason"]].to_json(orient="records"))
 """
     rows = answer(run("-c", code))
@@ -85,6 +85,7 @@ print(table[["dataset", "method", "task", "metric", "primary", "status", "value"
         assert value("control/label_oracle", metric) >= value("acme/top_genes", metric) > value("control/shuffle", metric)
     assert value("acme/hashnet", "probe_logreg_macro_f1", "label_transfer") > 0.5
     assert value("acme/half_way", "reconstruction_skill", "reconstruction") > -0.1
+    assert value("acme/top_genes+acme/angle", "macro_f1", "annotation") > 0.8
     newts = {r["reason"] for r in rows if (r["dataset"], r["method"], r["task"]) == ("newt", "acme/hashnet", "label_transfer")}
     assert newts == {"acme/hashnet knows ['human', 'mouse']; 'newt' is of organism 'newt'"}
     unseen = {r["reason"] for r in rows if (r["method"], r["task"]) == ("harmony", "acme/unseen_batches")}
@@ -97,13 +98,13 @@ def blocks(language):
 
 def test_the_page_on_adding_shows_the_code_that_these_tests_run():
     shown = blocks("python")
-    for name in ("model", "predictor", "baseline", "metric", "task"):
+    for name in ("model", "predictor", "baseline", "head", "metric", "task"):
         code = (SOURCE / f"{name}.py").read_text()
         assert code in shown, f"{name}.py and docs/ADDING.md differ"
         assert len(code.splitlines()) < 40, name
     assert (PACKAGE / "tests" / "test_contracts.py").read_text() in shown
     assert (PACKAGE / "pyproject.toml").read_text() in blocks("toml")
-    assert len(shown) == 7
+    assert len(shown) == 8
 
 
 def test_the_page_on_adding_shows_a_notebook_that_runs(run):

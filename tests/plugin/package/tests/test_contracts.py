@@ -6,9 +6,10 @@ from scrutiny_acme.model import HashNet
 from scrutiny_acme.predictor import HalfWay
 from scrutiny_acme.task import UnseenBatches
 
+from scrutiny.core.registry import METHODS
 from scrutiny.testing import parametrize_with_checks
 
 
-@parametrize_with_checks([HashNet, HalfWay, TopGenes, centroid_accuracy, UnseenBatches])
+@parametrize_with_checks([HashNet, HalfWay, TopGenes, METHODS.get("hvg_pca+acme/angle"), centroid_accuracy, UnseenBatches])
 def test_contract(check):
     check()
