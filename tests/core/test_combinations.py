@@ -40,9 +40,13 @@ def test_misspelt_parts_are_answered_with_near_matches(name, message):
         METHODS.get(name)
 
 
-def test_every_method_goes_with_every_head_as_far_as_names_of_options_go():
-    """Head and method must not have an option of one name: nobody could tell whose it is."""
+def test_head_and_method_have_no_option_of_one_name():
+    """Nobody could tell whose it is. Ways to adapt go with nets only."""
     for head in HEADS.names():
         for method in METHODS.names():
-            combined = METHODS.get(f"{method}+{head}")
-            assert combined.option_types() is not None
+            try:
+                combined = METHODS.get(f"{method}+{head}")
+            except InputError as error:
+                assert "net" in str(error) and METHODS.get(method).card.model is None
+            else:
+                assert isinstance(combined.option_types(), dict)
