@@ -37,6 +37,7 @@ lint: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python docs/generate_metrics.py
 	$(BIN)/python docs/generate_models.py
+	$(BIN)/python docs/generate_claims.py
 	$(BIN)/python -W ignore docs/generate_bad_input.py
 
 benchmark: $(VENV)/.ready

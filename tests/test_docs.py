@@ -18,3 +18,8 @@ def test_the_page_of_bad_input_is_what_comes_back():
         warnings.simplefilter("ignore")
         made = runpy.run_path(str(ROOT / "docs" / "generate_bad_input.py"))["page"]()
     assert without_numbers(made) == without_numbers((ROOT / "docs" / "BAD_INPUT.md").read_text("utf-8"))
+
+
+def test_the_page_of_claims_is_that_of_the_files():
+    written = (ROOT / "docs" / "CLAIMS.md").read_text("utf-8")
+    assert runpy.run_path(str(ROOT / "docs" / "generate_claims.py"))["page"](written) == written

@@ -1,5 +1,7 @@
 """What is recommended, and what it rests on."""
 
+import pandas as pd
+import pytest
 from made_tables import Made, tidy
 
 from scrutiny.report.comparisons import comparisons
@@ -41,3 +43,20 @@ def test_nothing_where_the_best_is_no_better_than_noise():
 def test_nothing_without_labels():
     found = recommended(Made({"hvg_pca": ("baseline", 0.5)}, task="batch_mixing", label_column=None))
     assert found.method is None and "cell types survive" in found.why
+
+
+@pytest.mark.parametrize(("auroc", "is_advised"), [(0.4, False), (0.8, True)])
+def test_a_method_whose_doubt_is_blind_is_not_advised_for_unseen_types(auroc, is_advised):
+    table = tidy(Made({"hvg_pca": ("baseline", 0.5), "scvi": ("baseline", 0.9)}))
+    doubt = table.assign(metric="novelty_auroc", primary=False, value=auroc, replicates_kept=None, replicates_held=None)
+    comparison = comparisons(pd.concat([table, doubt]))[0]
+    found = recommend(comparison, verdict(comparison, DatasetFacts("made")))
+    assert (found.method == "scvi") == is_advised and ("no skill at noticing" in found.why) != is_advised
+
+
+def test_nothing_where_the_best_tells_no_more_than_shuffled_labels():
+    made = Made({"hvg_pca+logreg": ("baseline", 0.26), "majority": ("baseline", 0.25), "control/shuffled_labels": ("control", 0.25)})
+    table = tidy(made)
+    comparison = comparisons(table[table["method"] != "control/shuffle"])[0]
+    found = recommend(comparison, verdict(comparison, DatasetFacts("made")))
+    assert found.method is None and "shuffled labels" in found.why

@@ -13,6 +13,7 @@ from scrutiny.core.scores import Score
 from .annotation import FEW, RANDOM, Annotated
 from .facts import DatasetFacts
 from .finding import Finding
+from .recommendation import BLIND
 from .reliability import is_too_sure
 from .unseen_types import TASK as UNSEEN
 from .unseen_types import taken_for
@@ -25,8 +26,6 @@ FEW_CELLS = 10
 """Labelled cells of a type below which it is learnt from next to nothing."""
 MISLED = 0.1
 """Calibration error from which probabilities mislead."""
-CHANCE = 0.55
-"""Novelty AUROC up to which doubt is no guide."""
 Scores = Mapping[str, Mapping[str, Sequence[Score]]]
 
 
@@ -147,7 +146,7 @@ def unseen_accepted(case: LabelsCase) -> Iterator[Finding]:
             f"Even {best} rejects only {known[best]:.0%} of them.{said}",
             "A new type in your data would go unnoticed. Look at the markers of each told type before you count it.",
         )
-    blind = {m: a for m in split.contenders if (a := split.value(m, "novelty_auroc")) is not None and a <= CHANCE and m != "majority"}
+    blind = {m: a for m in split.contenders if (a := split.value(m, "novelty_auroc")) is not None and a <= BLIND and m != "majority"}
     if blind:
         yield Finding(
             "SCR030",

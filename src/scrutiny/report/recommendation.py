@@ -9,7 +9,7 @@ import numpy as np
 from .comparisons import Comparison, Key
 from .intervals import Interval
 from .ranks import fronts
-from .verdict import Verdict, score_interval
+from .verdict import NOISE, Verdict, score_interval
 from .words import duration, metric_words, number, plain
 
 SAME_COST_FACTOR = 3.0
@@ -17,6 +17,8 @@ SAME_COST_SECONDS = 5.0
 """A method costs the same as the cheapest if it takes at most so many times, or so many seconds, more."""
 NO_BETTER_THAN_NOISE = 0.05
 """As a share of the distance from the shuffled control to 1."""
+BLIND = 0.55
+"""Novelty AUROC up to which doubt is no guide to cells of unseen types."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ def _choice(comparison: Comparison, verdict: Verdict) -> tuple[str | None, str]:
         return None, "Mixing alone is no reason to choose a method: nothing here says whether the cell types survive."
     if _is_noise(comparison, verdict):
         best = plain(verdict.winner, verdict.key.task)
-        return None, f"Even {best} is no better than shuffled cells here: these labels cannot be read from any embedding."
+        return None, f"Even {best} is no better than shuffled {_shuffled(comparison)}"
+    auroc = comparison.value(verdict.winner, "novelty_auroc")
+    if auroc is not None and auroc <= BLIND:
+        blind = f"its doubt does not point at the unseen types (novelty AUROC {number(auroc)}; chance is 0.5)"
+        return None, f"{verdict.winner} scores highest, but {blind}, so this is no skill at noticing them."
     if not verdict.tested:
         return None, "There are no replicates, so nothing says whether the differences are more than chance."
     if verdict.alone:
@@ -84,6 +90,12 @@ def _why(comparison: Comparison, verdict: Verdict, method: str) -> str:
         )
     others = "all other methods are clearly behind" if not verdict.ties else "no clearly cheaper method does as well"
     return f"{score} in {took}; {others}."
+
+
+def _shuffled(comparison: Comparison) -> str:
+    if comparison.value(NOISE, comparison.primary) is None:
+        return "labels here: these methods tell nothing."
+    return "cells here: these labels cannot be read from any embedding."
 
 
 def _is_noise(comparison: Comparison, verdict: Verdict) -> bool:

@@ -19,6 +19,8 @@ MARGIN = 0.02
 """Better means better by more than this."""
 SIGNIFICANCE = 0.05
 NOISE = "control/shuffle"
+NOISE_LABELS = "control/shuffled_labels"
+"""Where labels are told, and no embedding is scored."""
 REFERENCES = ("hvg_pca", "pca", "gene_mean", "hvg_pca+logreg", "hvg_pca+knn", "majority")
 """Plain methods that everything is held against: the first of them that was run. For integration that means not to integrate; labels are
 told by plain classifiers on plain PCA."""
@@ -61,7 +63,7 @@ class Verdict:
     models
         Each model against the best cheap baseline.
     noise
-        Primary value of the shuffled control, None if it was not run.
+        Primary value of the shuffled control (cells, or labels where these are told), None if it was not run.
     mixing_only
         The primary metric looks at batches alone, so noise scores best and no method is called better for it.
     sentence, caveat
@@ -117,7 +119,7 @@ def verdict(comparison: Comparison, facts: DatasetFacts) -> Verdict:
         alone=len(contenders) == 1,
         by_donor=comparison.by_donor,
         models=() if mixing_only else _model_verdicts(comparison),
-        noise=comparison.value(NOISE, comparison.primary),
+        noise=next((v for name in (NOISE, NOISE_LABELS) if (v := comparison.value(name, comparison.primary)) is not None), None),
         mixing_only=mixing_only,
     )
     return replace(found, sentence=sentence(found), caveat=caveat(found, facts.planted))
