@@ -8,7 +8,7 @@ from scrutiny.methods.annotation.reading import HeadCard, ReadsEmbedding
 
 
 class Angle(ReadsEmbedding):
-    card = HeadCard("acme/angle", "label whose mean vector has the smallest angle to that of the cell", space={"sharpness": (20.0, 5.0, 80.0)})
+    card = HeadCard("acme/angle", "label whose mean vector points nearest to that of the cell", space={"sharpness": (20.0, 5.0, 80.0)})
 
     def __init__(self, sharpness: float = 20.0) -> None:  # an option, which a search may choose since it is in `space`
         self.sharpness = sharpness
