@@ -24,7 +24,7 @@ def home(tmp_path_factory):
     draft("geneformer", folder / "weights", genes=genes, sizes=sizes)
     save(METHODS.get("control/untrained_geneformer")(str(folder / "weights"), device="cpu").with_seed(0))
     for name, seed in (("atlas", 3), ("new", 4)):
-        data = planted(80, 150, seed=seed)
+        data = planted(200, 150, seed=seed)
         AnnData(data.values, obs=data.obs.copy(), var=genes[["symbol", "ensembl_id"]]).write_h5ad(folder / f"{name}.h5ad")
     return folder
 
@@ -46,7 +46,7 @@ def test_an_adapter_is_made_and_used(home, tmp_path):
     adapter = ("--method", "geneformer+lora", "--option", f"adapter={tmp_path / 'adapter'}", "--organism", "human")
     told = run("annotate", home / "new.h5ad", "--reference", home / "atlas.h5ad", *common, *adapter, "-o", tmp_path / "labels.csv")
     assert told.exit_code == 0, told.output or told.exception
-    assert len(pd.read_csv(tmp_path / "labels.csv")) == 80
+    assert len(pd.read_csv(tmp_path / "labels.csv")) == 200
 
 
 def test_what_is_no_way_or_no_model_is_told(home, tmp_path):
