@@ -101,8 +101,6 @@ class Reading:
         """Raise NotApplicable if the embedder cannot embed these cells, or none that it has not seen."""
         if self._embedder.card.transductive:
             raise NotApplicable(f"{self.embedder} embeds all cells at once; labels are told of cells that it has not seen")
-        if not hasattr(self._embedder, "embed"):
-            raise NotApplicable(f"{self.embedder} has no embedding that labels could be read off")
         if hasattr(self._embedder, "check_applies"):
             self._embedder.check_applies(data)
 
@@ -165,7 +163,10 @@ class ReadsEmbedding:
 
     @classmethod
     def on(cls, name: str, method: type) -> type:
-        """The class of the combination, called ``name``."""
+        """The class of the combination, called ``name``. Raises InputError if the method has no embedding."""
+        if not any(hasattr(method, verb) for verb in ("embed", "fit_embed")):
+            base = name.rpartition("+")[0]
+            raise InputError(f"'{name}': {base} has no embedding that labels could be read off; name {base} by itself, or a method that embeds")
         card: MethodCard = method.card  # type: ignore[attr-defined]
         fields = {"card": combined_card(name, cls.card, card), "embedder": name.rpartition("+")[0], "__doc__": cls.__doc__}
         return type(f"{method.__name__}{cls.__name__}", (Reading,), {**fields, "head": cls, "embedding_class": method})
