@@ -166,7 +166,7 @@ class ReadsEmbedding:
         """The class of the combination, called ``name``. Raises InputError if the method has no embedding."""
         if not any(hasattr(method, verb) for verb in ("embed", "fit_embed")):
             base = name.rpartition("+")[0]
-            raise InputError(f"'{name}': {base} has no embedding that labels could be read off; name {base} by itself, or a method that embeds")
+            raise InputError(f"'{name}': {base} has no embedding that labels could be read off; take a method that embeds")
         card: MethodCard = method.card  # type: ignore[attr-defined]
         fields = {"card": combined_card(name, cls.card, card), "embedder": name.rpartition("+")[0], "__doc__": cls.__doc__}
         return type(f"{method.__name__}{cls.__name__}", (Reading,), {**fields, "head": cls, "embedding_class": method})
