@@ -39,8 +39,11 @@ def test_what_a_study_file_says_itself_is_refused(tmp_path):
         study_of(Cells(str(tmp_path / "study.toml"), hold_out=["a=b"]), Question(), None)
 
 
-def test_the_learning_curve_is_four_tasks():
-    study = study_of(Cells("cells.h5ad"), Question(task=["annotation_few"]), None)
+def test_the_learning_curve_is_four_tasks_and_is_drawn_as_often_as_asked():
+    study = study_of(Cells("cells.h5ad"), Question(task=["annotation_few"], seeds=3), None)
+    assert study.seeds == (0, 1, 2)
+    with pytest.raises(InputError, match="--seeds is 0"):
+        study_of(Cells("cells.h5ad"), Question(seeds=0), None)
     assert study.tasks == tuple(f"annotation_few_{k}" for k in (1, 5, 10, 50))
 
 

@@ -89,6 +89,22 @@ def test_no_method_sees_who_is_held_out():
             assert SPLIT not in part.obs and not part.has("split")
 
 
+def test_each_seed_of_a_study_draws_other_labelled_cells_alike_for_all_methods(tmp_path):
+    methods = tuple(Chosen(name) for name in ("hvg_pca+knn", "hvg_pca+centroid"))
+    plan = make_plan(Grid((Scored(CELLS),), methods, ("annotation", "annotation_few_5"), seeds=(0, 1)), Store(tmp_path))
+    assert sorted((run.spec.task, run.spec.seed) for run in plan.runs) == sorted(
+        2 * [("annotation", 0), ("annotation_few_5", 0), ("annotation_few_5", 1)]
+    )
+    store, alone = Store(tmp_path), make_plan(Grid((Scored(CELLS),), methods, ("annotation_few_5",)), Store(tmp_path))
+    assert {run.spec.key for run in alone.runs} < {run.spec.key for run in plan.runs}, "the first draw is that of a study with one seed"
+    for job in plan.jobs():
+        perform(job, CELLS, Workers().setting(store), lambda message: None, alone=False)
+    keys = {(run.spec.method, run.spec.task, run.spec.seed): run.output_key for run in store.runs()}
+    assert len(keys) == 6
+    for method in ("hvg_pca+knn", "hvg_pca+centroid"):
+        assert keys[method, "annotation_few_5", 0] != keys[method, "annotation_few_5", 1]
+
+
 def test_the_same_embedding_serves_every_number_of_shots(tmp_path):
     """Fitted on the same cells: only how many show their label differs, which no embedding is told."""
     grid = Grid((Scored(CELLS),), (Chosen("hvg_pca+knn"),), ("annotation", "annotation_few_1", "annotation_few_10"))

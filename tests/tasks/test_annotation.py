@@ -100,6 +100,10 @@ def test_types_with_fewer_cells_show_all_of_them_and_the_notes_say_so():
     assert f"types with fewer than 10 training cells show all of them: rare ({n})" in problem.query.notes
 
 
+def test_only_few_shots_are_drawn_anew_for_each_seed():
+    assert {name for name in TASKS.names() if TASKS.get(name).card.drawn} == set(FEW.values())
+
+
 def test_a_draw_does_not_follow_the_order_of_the_file():
     labels, ids = CELLS.role("label"), CELLS.cell_ids
     rows = np.random.default_rng(3).permutation(600)

@@ -72,10 +72,11 @@ class Question:
     adapt: str | None = None
     device: str = "auto"
     precision: str = "float32"
+    seeds: int | None = None
 
 
 def study_of(cells: Cells, question: Question, budget: str | None) -> Study:
-    """The study that the options declare; of a study file they change the tasks and the ontology only.
+    """The study that the options declare; of a study file they change the tasks, the seeds and the ontology only.
 
     Without a task, who holds cells out wants labels told of them.
     """
@@ -90,6 +91,8 @@ def study_of(cells: Cells, question: Question, budget: str | None) -> Study:
         study = replace(study, tasks=tasks) if tasks else study
     else:
         study = Study((cells.source(),), methods_of(question, tasks), tasks, budget=_seconds(budget))
+    if question.seeds is not None:
+        study = replace(study, seeds=tuple(range(_at_least_one(question.seeds))))
     return _with_terms(study, cells.ontology, cells.terms)
 
 
@@ -152,6 +155,12 @@ def _seconds(text: str | None) -> float | None:
     from scrutiny.engine.studyfile import seconds_of
 
     return None if text == "none" else BUDGET if text is None else seconds_of(text)
+
+
+def _at_least_one(n_seeds: int) -> int:
+    if n_seeds < 1:
+        raise InputError(f"--seeds is {n_seeds}; expected at least 1")
+    return n_seeds
 
 
 def _number_of(text: str) -> int | None:

@@ -45,6 +45,9 @@ OntologyFile = Annotated[
 Terms = Annotated[Path | None, typer.Option("--terms", help="Table (.tsv) of label and cl_id, for labels not named as their terms.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results. The same folder goes on where it stopped.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="Processes at once; one a core by default.")]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", help="How often what rests on chance is drawn: trainings, and few labelled cells. Once by default.")
+]
 Engine = Annotated[str, typer.Option("--engine", help="local or dask.")]
 Scheduler = Annotated[str, typer.Option("--scheduler", help="Address of a Dask scheduler, e.g. tcp://host:8786.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try again what failed before.")]

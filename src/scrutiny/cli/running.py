@@ -34,6 +34,7 @@ from scrutiny.cli.options import (
     Retry,
     Roles,
     Scheduler,
+    Seeds,
     Size,
     Tasks,
     Terms,
@@ -64,6 +65,7 @@ def run(
     embedding: Embeddings = None,
     model: Models = None,
     adapt: Adapt = None,
+    seeds: Seeds = None,
     device: Device = "auto",
     precision: Precision = "float32",
     organism: Organism = None,
@@ -95,7 +97,7 @@ def run(
     `scrutiny run study.toml`
     """
     about = Cells(file, label, batch, donor, role, hold_out, layer, cells, organism, label_origin, data_folder, ontology, terms)
-    study = study_of(about, Question(task, methods, embedding, model, adapt, device, precision), budget)
+    study = study_of(about, Question(task, methods, embedding, model, adapt, device, precision, seeds), budget)
     _carry_out(study, out, retry=retry, jobs=jobs, engine=engine, scheduler=scheduler, write_winner=write_winner)
 
 
@@ -114,6 +116,7 @@ def plan(
     embedding: Embeddings = None,
     model: Models = None,
     adapt: Adapt = None,
+    seeds: Seeds = None,
     device: Device = "auto",
     precision: Precision = "float32",
     organism: Organism = None,
@@ -133,7 +136,7 @@ def plan(
     from scrutiny.cli.plans import show_plan
 
     about = Cells(file, label, batch, donor, role, hold_out, layer, cells, organism, label_origin, data_folder, ontology, terms)
-    study = study_of(about, Question(task, methods, embedding, model, adapt, device, precision), budget)
+    study = study_of(about, Question(task, methods, embedding, model, adapt, device, precision, seeds), budget)
     console = Console()
     _say_notes(study, console)
     show_plan(study.plan(out, retry=retry), console)

@@ -112,6 +112,8 @@ class TaskCard:
     """Scores by the terms of the labels in the Cell Ontology, where the data have them."""
     verb_options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the verb, e.g. ``{"hide": 0.15}``; part of the key of the output."""
+    drawn: bool = False
+    """What is posed rests on a small draw: each seed of a study draws anew, alike for all methods, seeded or not."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class _Performance:
 
     def _scored(self, spec: RunSpec) -> Run:
         view, task = self._view(spec), TASKS.get(spec.task)()
-        problem = task.pose(view, np.random.default_rng(int(view.fingerprint, 16)))  # the same split for every method and seed
+        draw = [spec.seed] if task.card.drawn and spec.seed else []
+        problem = task.pose(view, np.random.default_rng([int(view.fingerprint, 16), *draw]))  # alike for every method
         chosen = Chosen(self.job.method, self.job.options)
         answer = self._answer(chosen, Question(task.card.asks, {**task.card.verb_options, **problem.asks}), problem, view)
         context = self._context(task, view)

@@ -66,7 +66,7 @@ class Grid:
     Attributes
     ----------
     seeds
-        Methods that are not ``seeded`` run with the first one only.
+        Methods that are not ``seeded`` run with the first one only, but for tasks that are ``drawn``.
     budget
         Seconds that all Runs together may take by the estimate, done ones included, so that the same command always means the same
         plan; None: no limit. Where it is too small, the method that takes longest to embed is left out first. Controls stay, and so
@@ -194,7 +194,7 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
             pace = method.seconds_per_1000_cells(data) if knows_better else card.seconds_per_1000_cells
             read = [data.fingerprint, data.gene_names_key, columns(_roles_read(task, card)), _array_key(method, data)]
             data_key = digest_of_json([*read, *terms])
-            for seed in _seeds(grid, card):
+            for seed in _seeds(grid, card, task):
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
                 has_own_output = not is_shared(method, task)
                 told = {**facts, **method_facts(method, data)}
@@ -215,10 +215,10 @@ def is_shared(method: Any, task: TaskCard) -> bool:
     return task.asks == "embed" and (task.query_visible or method.card.independent)
 
 
-def _seeds(grid: Grid, card: MethodCard) -> tuple[int, ...]:
-    """The seeds of the study, as many more as the card asks for, or the first one where the seed changes nothing."""
+def _seeds(grid: Grid, card: MethodCard, task: TaskCard) -> tuple[int, ...]:
+    """The seeds of the study, as many more as the method asks for, or the first one where the seed changes nothing."""
     if not card.seeded:
-        return grid.seeds[:1]
+        return grid.seeds if task.drawn else grid.seeds[:1]
     more = (seed for seed in count(max(grid.seeds) + 1))
     return grid.seeds + tuple(islice(more, max(0, card.least_seeds - len(grid.seeds))))
 

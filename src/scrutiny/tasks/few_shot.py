@@ -15,7 +15,7 @@ from scrutiny.core.protocols import Problem
 from .annotation import HELD_BY_USER, Annotation, card, posed
 from .held_out import chosen_or_batch
 
-ONE_DRAW = "one draw, the same for all methods: intervals do not say how another draw would score"
+ONE_DRAW = "one draw, the same for all methods: intervals do not say how another would score, further seeds of the study do"
 
 
 class FewShot(Annotation):
@@ -50,7 +50,8 @@ def draw_order(labels: NDArray[np.str_], cell_ids: NDArray[np.str_], rng: np.ran
 
 def _card(shots: int) -> TaskCard:
     cells = f"{shots} labelled cell{'s' if shots > 1 else ''}"
-    return card(f"annotation_few_{shots}", f"can labels be told after learning them from {cells} of each type?", optional=HELD_BY_USER)
+    summary = f"can labels be told after learning them from {cells} of each type?"
+    return card(f"annotation_few_{shots}", summary, optional=HELD_BY_USER, drawn=True)
 
 
 class Few1(FewShot):
