@@ -57,6 +57,14 @@ class ShowsLabelsOfTrain(Honest):
         return replace(super().pose(data, rng), train=data)
 
 
+class ShowsTerms(Honest):
+    """Hides the labels and leaves which terms there are among them."""
+
+    def pose(self, data, rng):
+        problem = super().pose(data, rng)
+        return replace(problem, query=replace(problem.query, terms=data.terms))
+
+
 class MovesCells(Honest):
     """Values and ids in different orders."""
 
@@ -139,6 +147,7 @@ class LearnsFromTheQuery(AcrossBatches):
         (ShowsLabels, "check_truth_is_hidden"),
         (ShowsCopies, "check_truth_is_hidden"),
         (ShowsLabelsOfTrain, "check_truth_is_hidden"),
+        (ShowsTerms, "check_truth_is_hidden"),
         (MovesCells, "check_cells_are_of_the_data"),
         (HalfTheTruth, "check_evidence"),
         (NothingForThePrimary, "check_evidence"),

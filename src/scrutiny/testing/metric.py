@@ -186,7 +186,7 @@ def check_metric(
     given
         Further evidence that it needs, each array with one entry per cell of `example_cells`, in its order. There are ``embedding``,
         ``labels``, ``batch``, ``reference``, ``phase_scores``, ``pseudotime``, ``reconstruction`` (of log counts), ``prediction`` (of
-        labels), ``calibration``, ``seen``, ``labelled_cells`` and ``training_cells`` already, and all that is derived from them.
+        labels), ``terms``, ``calibration``, ``seen``, ``labelled_cells`` and ``training_cells`` already, and all that is derived from them.
     expected_failures
         Name of a check -> why it must fail. A listed check that passes is a failure too.
 
