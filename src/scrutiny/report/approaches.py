@@ -51,7 +51,8 @@ def approach(shown: str, kind: str, facts: Mapping[str, Any], registered: str = 
     name = OPTIONS.sub("", shown).removeprefix(TWIN).removeprefix(UNTRAINED if twin else "")
     base, _, head = name.rpartition("+")
     if kind != "model" and not twin:
-        return Approach("", _way(head, facts) if base else "whole", head if base else "", twin=False)
+        way = ("zero-shot" if head in ZERO_SHOT else "probe") if base else "whole"
+        return Approach("", way, head if base else "", twin=False)
     return Approach(base, _way(head, facts), head, twin) if base else Approach(name, "whole", "", twin)
 
 

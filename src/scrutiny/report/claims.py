@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from scrutiny.core.errors import NotApplicable
 
-from .annotation import approaches, is_annotation
-from .approaches import Approach
+from .claim_ground import Ground, Lacking
 from .comparisons import Comparison
-from .details import labelled_cells
 from .gather import Gathered
 from .intervals import Interval, against_best
-from .literature import Claim, Side, Test, literature
+from .literature import Claim, Test, literature
 from .verdict import MARGIN
-from .words import listing, number, title
+from .words import listing, metric_words, number, title
 
 Answer = Literal["confirmed", "contradicted", "undecided", "not testable"]
 ANSWERS: tuple[Answer, ...] = ("contradicted", "confirmed", "undecided", "not testable")
@@ -44,8 +42,8 @@ class Row(NamedTuple):
     def __str__(self) -> str:
         told = f"{self.where}: {self.first} {number(self.first_value, digits=3)}, {self.second} {number(self.second_value, digits=3)}"
         if (d := self.difference) is None:
-            return f"{told} in {self.metric}, no interval"
-        return f"{told} in {self.metric}; difference {number(d.estimate, signed=True)} ({number(d.low)} to {number(d.high)})"
+            return f"{told} in {metric_words(self.metric)}, no interval"
+        return f"{told} in {metric_words(self.metric)}; difference {number(d.estimate, signed=True)} ({number(d.low)} to {number(d.high)})"
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,6 @@ def answered(difference: Interval | None, says: str) -> Answer:
     return "contradicted" if difference.estimate < -MARGIN and difference.high < 0 else "undecided"
 
 
-class _Lacking(Exception):
-    """Why a claim cannot be tested on a comparison."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Bench:
     """What claims are tested on."""
@@ -102,88 +96,40 @@ class _Bench:
     gathered: Gathered
 
     @cached_property
-    def told(self) -> dict[str, Any]:
-        return {run.spec.key: run.facts for run in self.gathered.runs}
+    def grounds(self) -> list[Ground]:
+        told = {run.spec.key: run.facts for run in self.gathered.runs}
+        return [Ground(comparison, self.gathered, told) for comparison in self.gathered.comparisons]
 
     def judged(self, claim: Claim) -> Judged:
         if claim.test is None:
             return Judged(claim, "not testable", claim.because)
-        of_task = [c for c in self.gathered.comparisons if any(fnmatchcase(c.key.task, pattern) for pattern in claim.test.tasks)]
+        of_task = [g for g in self.grounds if any(fnmatchcase(g.comparison.key.task, pattern) for pattern in claim.test.tasks)]
         if not of_task:
             return Judged(claim, "not testable", f"none of these tasks was scored: {listing(claim.test.tasks)}")
         rows: list[Row] = []
         lacking: list[str] = []
-        for comparison in of_task:
+        for ground in of_task:
             try:
-                rows += self._rows(comparison, claim.test)
-            except _Lacking as reason:
+                rows += _rows(ground, claim.test)
+            except Lacking as reason:
                 lacking.append(str(reason))
         if not rows:
             return Judged(claim, "not testable", "; ".join(dict.fromkeys(lacking)))
         return Judged(claim, *_together(rows), tuple(rows))
 
-    def _rows(self, comparison: Comparison, test: Test) -> list[Row]:
-        self._check_conditions(comparison, test)
-        known = approaches([comparison], self.told)
-        first, second = (self._side(comparison, side, known) for side in (test.first, test.second))
-        if not test.same_net:
-            return [_row(comparison, first, second, test)]
-        of_net = [(net, [m for m in second if known[m].net == net]) for net in dict.fromkeys(known[m].net for m in first)]
-        rows = [_row(comparison, [m for m in first if known[m].net == net], others, test) for net, others in of_net if others]
-        if not rows:
-            raise _Lacking(f"no net was scored both as {test.first.words} and as {test.second.words}")
-        return rows
 
-    def _check_conditions(self, comparison: Comparison, test: Test) -> None:
-        facts = self.gathered.facts[comparison.key.dataset]
-        if len(facts.batch_counts) < test.least_batches:
-            raise _Lacking(f"{facts.name} has {len(facts.batch_counts)} batches; at least {test.least_batches} are needed")
-        if test.least_cells is None and test.most_cells is None:
-            return
-        n_cells = self._n_cells(comparison)
-        if n_cells is None:
-            raise _Lacking(f"how many cells of {facts.name} were learnt from is not recorded")
-        least, most = test.least_cells or 0, test.most_cells or n_cells
-        if not least <= n_cells <= most:
-            wanted = f"{least:,} or more" if n_cells < least else f"{most:,} or fewer"
-            raise _Lacking(f"{n_cells:,} cells were learnt from in {title(comparison.key)}; the claim is about {wanted}")
-
-    def _n_cells(self, comparison: Comparison) -> int | None:
-        if not is_annotation(comparison.key.task, self.gathered.cards.tasks):
-            return self.gathered.facts[comparison.key.dataset].n_cells
-        return labelled_cells(comparison, self.gathered.runs)
-
-    def _side(self, comparison: Comparison, side: Side, known: dict[str, Approach]) -> list[str]:
-        """Methods of a side that have a score, best first; of models only those whose weights are the published ones."""
-        ranked = comparison.primary_values.sort_values(ascending=False, kind="stable").index
-        mine = [m for m in ranked if self._is_of(comparison, m, side, known[m])]
-        if not mine:
-            raise _Lacking(f"nothing that is {side.words} was scored in {title(comparison.key)}")
-        if side.kind == "cheap":
-            return mine
-        published = [m for m in mine if self._is_published(comparison, m)]
-        if not published:
-            raise _Lacking(f"the weights of {listing(mine)} are not known to be published ones, so they decide nothing on published models")
-        return published
-
-    def _is_of(self, comparison: Comparison, method: str, side: Side, own: Approach) -> bool:
-        kind = comparison.kinds[method]
-        named = ((side.methods, method), (side.nets, own.net), (side.heads, own.head))
-        if any(wanted and name not in wanted for wanted, name in named):
-            return False
-        if side.kind == "cheap":
-            return kind == "baseline"
-        if side.kind == "untrained":
-            return own.twin
-        if kind != "model":
-            return False
-        is_frozen = own.way == "whole" and not is_annotation(comparison.key.task, self.gathered.cards.tasks)
-        ways = {"zero-shot": ("zero-shot",), "probe": ("probe",), "frozen": ("zero-shot", "probe"), "adapted": ("adapted",)}
-        return side.kind == "model" or own.way in ways[side.kind] or (is_frozen and side.kind in ("zero-shot", "frozen"))
-
-    def _is_published(self, comparison: Comparison, method: str) -> bool:
-        keys = comparison.rows.loc[comparison.rows["method"] == method, "run_key"]
-        return all((self.told[key].get("weights") or {}).get("published") or comparison.kinds[method] == "control" for key in keys)
+def _rows(ground: Ground, test: Test) -> list[Row]:
+    """What one comparison says. Raises Lacking if it says nothing."""
+    ground.check(test)
+    first, second = ground.methods(test.first), ground.methods(test.second)
+    if not test.same_net:
+        return [_row(ground.comparison, first, second, test)]
+    net = {method: ground.approaches[method].net for method in (*first, *second)}
+    pairs = [([m for m in first if net[m] == one], [m for m in second if net[m] == one]) for one in dict.fromkeys(net[m] for m in first)]
+    rows = [_row(ground.comparison, own, others, test) for own, others in pairs if others]
+    if not rows:
+        raise Lacking(f"no net was scored both as {test.first.words} and as {test.second.words}")
+    return rows
 
 
 def _row(comparison: Comparison, first: Sequence[str], second: Sequence[str], test: Test) -> Row:

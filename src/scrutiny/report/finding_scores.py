@@ -87,8 +87,11 @@ def _loses(case: ScoredCase, method: str, trivial: str) -> bool:
 
 
 def within_seeds(case: ScoredCase) -> Iterator[Finding]:
-    """SCR004: the lead of the best method is no larger than what another seed changes."""
+    """SCR004: the lead of the best method is no larger than what another seed changes; where a seed is a draw, another one reverses it."""
     comparison, contenders = case.comparison, case.comparison.contenders
+    if comparison.key.task in TASKS and TASKS.get(comparison.key.task).card.drawn:
+        yield from _reversed_by_a_draw(case)
+        return
     for method in contenders[1:]:
         best = contenders[0]
         lead = comparison.primary_values[best] - comparison.primary_values[method]
@@ -101,6 +104,23 @@ def within_seeds(case: ScoredCase) -> Iterator[Finding]:
                 f"The lead of {best} over {method} is within the spread over seeds",
                 f"{comparison.primary}: lead {number(lead, digits=3)}, seeds of {widest} differ by {number(spreads[widest], digits=3)}.",
                 "Do not choose between the two by this score. Seeds are repeats of the method, not new data, so more of them do not help.",
+            )
+
+
+def _reversed_by_a_draw(case: ScoredCase) -> Iterator[Finding]:
+    """All methods have the same draws, so leads are compared draw by draw."""
+    comparison, contenders = case.comparison, case.comparison.contenders
+    scored = comparison.scored[comparison.scored["metric"] == comparison.primary]
+    by_draw = comparison.sign * scored.pivot_table(index="seed", columns="method", values="value")
+    for method in contenders[1:] if len(by_draw) > 1 else ():
+        leads = (by_draw[contenders[0]] - by_draw[method]).dropna()
+        if len(leads) > 1 and leads.min() <= 0:
+            yield Finding(
+                "SCR004",
+                "caution",
+                f"Another draw of labelled cells reverses the lead of {contenders[0]} over {method}",
+                f"{comparison.primary}: in {len(leads)} draws it leads by {number(leads.min(), digits=3)} to {number(leads.max(), digits=3)}.",
+                "Do not choose between the two by this score. More draws (--seeds) tell which is better on average, not with your few cells.",
             )
 
 
