@@ -63,6 +63,13 @@ def test_lcad_by_hand():
     assert every.value == 8 / 5 and every.per_cell.tolist() == [0, 2, 1, 4, 1]
 
 
+def test_lcad_of_unseen_types_by_hand():
+    given = evidence(TRUE, TOLD).given
+    assert Evidence({**given, "seen": np.array([True, True, True, False, False])})["lcad_unseen"] == (4 + 1) / 2
+    with pytest.raises(NotApplicable, match="no cell is of an unseen type"):
+        Evidence({**given, "seen": np.ones(5, bool)})["lcad_unseen"]
+
+
 def test_hierarchical_precision_and_recall_by_hand():
     """Sets without cell: CD4 {CD4 T lymph blood}, CD8 likewise, naive CD4 {.. CD4 naive T lymph blood}, neuron {neuron}, B and mono."""
     scores = evidence(TRUE, TOLD)

@@ -185,6 +185,7 @@ METRICS: dict[str, str] = {
     "depth_pearson": "scrutiny.metrics.depth:depth_pearson",
     "lcad": "scrutiny.metrics.ontology:lcad",
     "lcad_all": "scrutiny.metrics.ontology:lcad_all",
+    "lcad_unseen": "scrutiny.metrics.ontology:lcad_unseen",
     "hierarchical_precision": "scrutiny.metrics.ontology_hierarchy:hierarchical_precision",
     "hierarchical_recall": "scrutiny.metrics.ontology_hierarchy:hierarchical_recall",
     "hierarchical_f1": "scrutiny.metrics.ontology_hierarchy:hierarchical_f1",

@@ -155,5 +155,34 @@ def lcad_all(told_terms: ToldTerms) -> Measured:
     return Measured(float(steps.mean()), told_terms.per_cell(steps), told_terms.details)
 
 
+@metric(
+    MetricCard(
+        name="lcad_unseen",
+        family="ontology",
+        better="lower",
+        low=0.0,
+        high=np.inf,
+        recipe=CELLS + "As lcad_all, of the cells alone whose type no training cell had; low where they are taken for their kin.",
+        source="ours, after lcad",
+        floor=FLOOR,
+        roof=ROOF,
+    )
+)
+def lcad_unseen(told_terms: ToldTerms, seen: NDArray[np.bool_]) -> Measured:
+    """How far what cells of unseen types are taken for is from what they are.
+
+    Raises
+    ------
+    NotApplicable
+        If no cell is of an unseen type that has a term.
+    """
+    unseen = ~seen[told_terms.rows]
+    if not unseen.any():
+        raise NotApplicable("no cell is of an unseen type that is a term of the Cell Ontology")
+    steps = _steps(told_terms)
+    details = {**told_terms.details, "n_unseen": int(unseen.sum()), "per_label": told_terms.by_label(steps, unseen)}
+    return Measured(float(steps[unseen].mean()), details=details)
+
+
 def _steps(told: ToldTerms) -> NDArray[np.float64]:
     return told.ontology.distances(told.listed)[told.true, told.told].astype(np.float64)

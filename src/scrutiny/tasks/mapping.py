@@ -66,7 +66,7 @@ class UnseenTypes(_Calibrated):
     card = card(
         "annotation_unseen_types",
         "are cells of types that nobody could learn noticed, and the others still told?",
-        metrics=("seen_unseen_harmonic", "macro_f1_seen", "unseen_rejected", "novelty_auroc", "seen_accepted", *ERRORS),
+        metrics=("seen_unseen_harmonic", "macro_f1_seen", "unseen_rejected", "novelty_auroc", "seen_accepted", "lcad_unseen", *ERRORS),
         primary="seen_unseen_harmonic",
         optional=HELD_BY_USER,
     )
