@@ -15,8 +15,15 @@ PRIMARY = {
     "batch_mixing": "ilisi",
     "label_transfer": "probe_logreg_macro_f1",
     "reconstruction": "reconstruction_skill",
+    "annotation_few_5": "macro_f1",
 }
-FAMILY = {"scib_total": "overall", "ilisi": "batches", "probe_logreg_macro_f1": "annotation", "reconstruction_skill": "reconstruction"}
+FAMILY = {
+    "scib_total": "overall",
+    "ilisi": "batches",
+    "probe_logreg_macro_f1": "annotation",
+    "reconstruction_skill": "reconstruction",
+    "macro_f1": "annotation",
+}
 
 
 def deal(contributions, repeats, rng, folds=5):

@@ -155,6 +155,17 @@ def test_scr004_a_lead_within_the_seed_spread():
     assert "SCR004" not in codes(tidy(steady))
 
 
+def test_scr004_draws_of_labelled_cells_are_compared_one_by_one():
+    """Both methods rise and fall by 0.2 with the draw: alike, the lead of 0.05 stays; against each other, it does not."""
+    alike = {"hvg_pca": [-0.1, 0.0, 0.1], "scvi": [-0.1, 0.0, 0.1]}
+    opposed = {"hvg_pca": [-0.1, 0.0, 0.1], "scvi": [0.1, 0.0, -0.1]}
+    truth = {"hvg_pca": ("baseline", 0.70), "scvi": ("baseline", 0.75)}
+    assert "SCR004" not in codes(tidy(Made(truth, seeds=alike, task="annotation_few_5")))
+    assert "SCR004" in codes(tidy(Made(truth, seeds=alike, task="label_transfer"))), "seeds of methods are not paired"
+    found = [f for f in findings(tidy(Made(truth, seeds=opposed, task="annotation_few_5"))) if f.code == "SCR004"]
+    assert len(found) == 1 and "Another draw of labelled cells reverses the lead of scvi over hvg_pca" in found[0].title
+
+
 @pytest.mark.parametrize(
     ("confounding", "title"),
     [

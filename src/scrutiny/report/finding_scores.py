@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scrutiny.core.registry import TASKS
 from scrutiny.core.scores import Status
 
 from .finding import Finding, ScoredCase, Severity
@@ -115,12 +116,13 @@ def _reversed_by_a_draw(case: ScoredCase) -> Iterator[Finding]:
     for method in contenders[1:] if len(by_draw) > 1 else ():
         leads = (by_draw[contenders[0]] - by_draw[method]).dropna()
         if len(leads) > 1 and leads.min() <= 0:
+            least, most = (number(lead, digits=3) for lead in (leads.min(), leads.max()))
             yield Finding(
                 "SCR004",
                 "caution",
                 f"Another draw of labelled cells reverses the lead of {contenders[0]} over {method}",
-                f"{comparison.primary}: in {len(leads)} draws it leads by {number(leads.min(), digits=3)} to {number(leads.max(), digits=3)}.",
-                "Do not choose between the two by this score. More draws (--seeds) tell which is better on average, not with your few cells.",
+                f"{comparison.primary}: in {len(leads)} draws it leads by {least} to {most}.",
+                "Do not choose between the two by this score. More draws (--seeds) tell who is better on average, not on your few cells.",
             )
 
 
