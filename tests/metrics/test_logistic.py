@@ -52,8 +52,30 @@ def test_groups_far_apart_are_told_surely_and_with_finite_slopes():
     assert (found.scores(vectors).argmax(axis=1) == codes).all() and np.isfinite(found.slopes).all()
 
 
-def test_more_dimensions_than_cells():
+@pytest.mark.parametrize("n_dims", [100, 29, 31])
+def test_more_dimensions_than_cells(n_dims):
     rng = np.random.default_rng(0)
-    vectors, codes = rng.normal(size=(30, 100)).astype(np.float32), np.arange(30) % 3
+    vectors, codes = rng.normal(size=(30, n_dims)).astype(np.float32), np.arange(30) % 3
     wanted = by_sklearn(vectors, codes, 1.0).predict_proba(vectors.astype(float))
     assert np.abs(fit_logistic(vectors, codes).probabilities(vectors) - wanted).max() < 2e-3
+
+
+def test_threads_change_no_digit(monkeypatch):
+    from threadpoolctl import threadpool_limits
+
+    from scrutiny.metrics import logistic
+
+    monkeypatch.setattr(logistic, "ENTRIES_PER_BLOCK", 600)
+    vectors, codes = made(3, n_cells=900)
+    found = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            found.append(fit_logistic(vectors, codes).slopes)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("n_dims", [2, 50])
+def test_vectors_that_are_all_the_same_give_the_shares_of_the_labels(n_dims):
+    codes = np.repeat([0, 1, 2], [10, 5, 5])
+    found = fit_logistic(np.full((20, n_dims), 3, np.float32), codes)
+    np.testing.assert_allclose(found.probabilities(np.full((1, n_dims), 3.0)), [[0.5, 0.25, 0.25]], atol=1e-3)

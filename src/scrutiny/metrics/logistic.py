@@ -20,6 +20,9 @@ RIDGE = 1e-4
 ENTRIES_PER_BLOCK = 1_000_000
 """Numbers of a block of cells: 4 MB, which stay in the cache between the two products that need them."""
 
+LEAST_SQUARE = 1e-9
+"""Share of the largest squared extent below which cells do not vary along an axis."""
+
 
 class LogisticFit(NamedTuple):
     """Scores of labels are ``vectors @ slopes + intercepts``; the likeliest label has the highest."""
@@ -76,14 +79,25 @@ def fit_logistic(vectors: NDArray[np.floating], codes: NDArray[np.integer], *, C
     spread[spread <= 1e-7 * np.abs(centre)] = 1.0
     spread[spread == 0] = 1.0
     features = ((vectors - centre.astype(vectors.dtype)) / spread.astype(vectors.dtype)).astype(np.float32)
+    axes = _axes(features) if features.shape[1] > len(features) and features.any() else None
+    if axes is not None:
+        features = features @ axes
     options = {"maxiter": MAX_ITERATIONS, "gtol": GRADIENT, "ftol": 1e-10}
     with one_thread_each() as threads:
         objective = _Objective.of(features, codes, C, threads)
         start = np.zeros((features.shape[1] + 1) * objective.n_labels)
         found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
         slopes, intercepts = objective.weights(found.x)
-    slopes = slopes / spread[:, None]
+    slopes = (slopes if axes is None else axes @ slopes) / spread[:, None]
     return LogisticFit(slopes, intercepts - centre @ slopes, float(found.fun), int(found.nit))
+
+
+def _axes(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Orthonormal axes (n_dims, n_axes) of the few directions in which fewer cells than dimensions vary; slopes lie in no other."""
+    exact = features.astype(np.float64)
+    squares, cells = np.linalg.eigh(exact @ exact.T)
+    kept = squares > LEAST_SQUARE * squares[-1]
+    return (exact.T @ (cells[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
 
 
 class _Weights(NamedTuple):
