@@ -3,11 +3,12 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_annotation import TYPES, MadeAnnotation, write_annotation
 
 from scrutiny.core.labels import LabelPrediction
-from scrutiny.report import confusion
+from scrutiny.report import confusion, kinship
 from scrutiny.report.annotation_section import parts
 from scrutiny.report.answers import Answers
 from scrutiny.report.contrast import contrast
@@ -122,6 +123,20 @@ def test_a_part_holds_all_pictures_of_a_store(store):
     assert words["net+lora"].startswith("surer than right, error 0.37")
 
 
+def test_how_far_mistakes_go(store):
+    """Planted: net+lora is 2.0 steps off, labels dealt at random 4.0."""
+    found = gather([store]).annotated[0]
+    planted = {"net+lora": 2.0, "control/shuffled_labels": 4.0}
+    found.chief.__dict__["values"] = found.chief.values.assign(lcad=pd.Series(planted))
+    rows = kinship.rows(found)
+    assert [row.method for row in rows] == ["net+lora", "control/shuffled_labels"]
+    assert kinship.words(rows) == "Steps in the tree that a mistake is off: net+lora 2.0; of labels dealt at random 4.0."
+
+
+def test_without_terms_mistakes_are_not_weighed(store):
+    assert parts(gather([store]))[0].kinship == ()
+
+
 def test_the_page_shows_them_without_cells(store, tmp_path):
     text = write_report([store], tmp_path / "report.html").read_text("utf-8")
     for word in ("Which types are told", "2099-01-01", "do they make different mistakes", "Are sure cells right?"):
@@ -133,3 +148,10 @@ def test_without_the_cache_only_the_comparison_of_two_methods_goes(store, tmp_pa
     made = MadeAnnotation({"hvg_pca+logreg": 0.9, "net+lora": 0.6}, ("net+lora",), metrics=METRICS, with_outputs=False)
     (part,) = parts(gather([write_annotation(tmp_path / "r", made)]))
     assert part.contrast is None and part.labels is not None and not part.labels.by_ontology and part.doubt is not None
+
+
+def test_hostile_labels_stay_text(tmp_path):
+    hostile = "<script>window.stolen = 1</script>"
+    made = MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3}, types=("T", "B", hostile), n_cells=120, metrics=METRICS)
+    text = write_report([write_annotation(tmp_path / "r", made)], tmp_path / "report.html").read_text("utf-8")
+    assert hostile not in text and "&lt;script&gt;window.stolen" in text

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from scrutiny.core.scores import Score
 
-from . import confusion, learning_curves, reliability, unseen_types
+from . import confusion, kinship, learning_curves, reliability, unseen_types
 from .adaptations import AdaptationTable, adaptation_table
 from .annotation import Annotated
 from .answers import answers
@@ -19,6 +19,7 @@ from .details import scores
 from .gather import Gathered
 from .label_order import Outline
 from .label_table import LabelRow, label_rows
+from .privacy import without_traces
 from .words import listing, metric_words, number, purpose
 
 CALIBRATED = ("reference_mapping", unseen_types.TASK)
@@ -52,7 +53,11 @@ class Part:
     words: str
     table: AdaptationTable
     curves: Markup | None
+    held_out: str
+    """What was held out, as the task noted it."""
     labels: Labels | None
+    kinship: tuple[kinship.Row, ...]
+    kinship_words: str
     doubt: Doubt | None
     unseen: tuple[unseen_types.Row, ...]
     contrast: Contrast | None
@@ -66,16 +71,29 @@ def parts(gathered: Gathered) -> list[Part]:
 def _part(found: Annotated, gathered: Gathered) -> Part:
     told = scores(found.chief, gathered.runs)
     unseen = found.splits.get(unseen_types.TASK)
+    kin = kinship.rows(found)
     return Part(
         found=found,
         words=words(found),
         table=adaptation_table(found),
         curves=learning_curves.drawn(found),
+        held_out=_held_out(found, gathered),
+        kinship=tuple(kin),
+        kinship_words=kinship.words(kin),
         labels=_labels(found, told, gathered.facts[found.dataset].ontology),
         doubt=_doubt(found, told),
         unseen=tuple(unseen_types.rows(unseen, gathered.runs)) if unseen is not None else (),
         contrast=_contrast(found, gathered),
     )
+
+
+def _held_out(found: Annotated, gathered: Gathered) -> str:
+    """The notes of the chief split, without the name of the task before them."""
+    keys = set(found.chief.scored["run_key"])
+    run = next(run for run in gathered.runs if run.spec.key in keys)
+    begin = f"{run.spec.task}: "
+    notes = [str(note) for note in run.facts.get("notes", ()) if str(note).startswith(begin)]
+    return without_traces("; ".join(note.removeprefix(begin) for note in notes))
 
 
 def words(found: Annotated) -> str:

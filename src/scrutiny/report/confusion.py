@@ -61,17 +61,15 @@ def _squares(
     true: str, row: NDArray[np.int64], places: Sequence[int | None], names: Sequence[str], left: float, y: float
 ) -> Iterator[Markup]:
     of = int(row.sum())
+    if of:
+        yield node("rect", x=left, y=y, width=len(names) * CELL - 1, height=LINE - 1, class_="none")
     for j, (place, name) in enumerate(zip(places, names, strict=True)):
         n = int(row[place]) if place is not None else 0
-        x = left + j * CELL
-        if not of:
-            continue
         if not n:
-            yield node("rect", x=x, y=y, width=CELL - 1, height=LINE - 1, class_="none")
             continue
-        share, kind = n / of, "right" if name == true else "wrong"
-        words = f"{n:,} of {of:,} cells of {true} are told {name}"
-        yield told("rect", words, x=x, y=y, width=CELL - 1, height=LINE - 1, class_=kind, fill_opacity=f"{0.12 + 0.88 * share:.2f}")
+        x, share = left + j * CELL, n / of
+        square = {"x": x, "y": y, "width": CELL - 1, "height": LINE - 1, "class_": "right" if name == true else "wrong"}
+        yield told("rect", f"{n:,} of {of:,} cells of {true} are told {name}", **square, fill_opacity=f"{0.12 + 0.88 * share:.2f}")
         if share >= SAID:
             yield text(x + (CELL - 1) / 2, y + 14, f"{100 * share:.0f}", "share strong" if share > 0.55 else "share", "middle")
 

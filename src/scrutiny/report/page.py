@@ -25,6 +25,7 @@ from .figures import chart, columns, map_scores
 from .finding import SEVERITIES
 from .gather import Gathered, gather
 from .intervals import LEVEL
+from .kinship import METRICS as KINSHIP
 from .provenance import citations, versions
 from .reconstruction import picture
 from .reproduce import study_toml
@@ -114,6 +115,7 @@ def render(gathered: Gathered, drawn: Mapping[str, Maps], detail: Detail) -> str
         advised=gathered.advice,
         pictures=pictures,
         annotation=parts(gathered),
+        kinship_headings=KINSHIP,
         disputes=disputes(judged),
         claim_tally={answer: sum(one.answer == answer for one in judged) for answer in ANSWERS},
         problems=[gathered.problems(comparison) for comparison in found],

@@ -13,7 +13,7 @@ from scrutiny.core.scores import Status
 from .comparisons import Comparison
 from .scaling import scaled
 
-FAMILIES = ("overall", "reconstruction", "cell types", "annotation", "batches", "conservation")
+FAMILIES = ("overall", "reconstruction", "cell types", "annotation", "ontology", "calibration", "batches", "conservation")
 LONG_COLUMNS = [
     *("dataset", "task", "label_column", "method", "kind", "seed", "metric", "family", "primary", "status", "value", "scaled"),
     *("better", "floor", "roof", "label_tuned", "reason", "seconds_fit", "seconds_embed", "peak_memory_mb", "n_cells", "n_dims"),
