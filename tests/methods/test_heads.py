@@ -65,9 +65,16 @@ def test_the_centroid_is_that_of_scikit_learn_and_its_temperature_the_likeliest(
 
 
 def test_the_vote_is_counted_by_hand():
-    vectors = np.array([[0.0], [1.0], [2.0], [9.0]], np.float32)
-    found = NearestCells(k=3).fit(vectors, np.array(["b", "a", "b", "a"]), seed=0).probabilities(np.array([[0.5]], np.float32))
+    vectors = np.array([[0.0], [1.0], [2.0], [8.0], [8.5], [9.0]], np.float32)
+    found = NearestCells(k=3).fit(vectors, np.array(["b", "a", "b", "a", "a", "b"]), seed=0).probabilities(np.array([[0.5]], np.float32))
     np.testing.assert_allclose(found, [[1 / 3, 2 / 3]])
+
+
+def test_of_few_labelled_cells_not_all_vote():
+    """Four cells of two labels: two vote, whatever k, so the far ones of another label do not outvote the near ones."""
+    vectors, labels = np.array([[0.0], [1.0], [8.0], [9.0]], np.float32), np.array(["b", "b", "a", "a"])
+    found = NearestCells().fit(vectors, labels, seed=0).probabilities(np.array([[0.5], [8.6]], np.float32))
+    np.testing.assert_allclose(found, [[0, 1], [1, 0]])
 
 
 def test_a_cluster_is_told_one_label_also_where_a_cell_alone_would_be_told_another():

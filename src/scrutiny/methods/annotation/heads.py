@@ -18,9 +18,12 @@ FEWEST_FOR_A_GRAPH = 3
 
 
 class NearestCells(ReadsEmbedding):
-    """Vote of the nearest labelled cells, euclidean, one vote each; see `Reading` for how it is used."""
+    """Vote of the nearest labelled cells, euclidean, one vote each; see `Reading` for how it is used.
 
-    card = HeadCard("knn", "vote of the 15 nearest training cells", space={"k": (5, 15, 50)})
+    No more cells vote than a label has on average: with fewer labelled cells than voters, all of them would vote on every cell.
+    """
+
+    card = HeadCard("knn", "vote of the 15 nearest training cells", version="2", space={"k": (5, 15, 50)})
 
     def __init__(self, k: int = 15) -> None:
         self.k = k
@@ -28,7 +31,8 @@ class NearestCells(ReadsEmbedding):
     def fit(self, vectors: NDArray[np.float32], labels: NDArray[np.str_], *, seed: int) -> Self:
         from sklearn.neighbors import KNeighborsClassifier
 
-        self._model = KNeighborsClassifier(min(self.k, len(vectors)), algorithm="brute").fit(vectors, labels)
+        k = max(1, min(self.k, len(vectors) // len(np.unique(labels))))
+        self._model = KNeighborsClassifier(k, algorithm="brute").fit(vectors, labels)
         return self
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.floating]:
