@@ -83,7 +83,7 @@ class LoraLinear(Insert):
         if not places:
             return out
         inner = F.linear(x, self.lora_a[places[0] * self.rank : (places[-1] + 1) * self.rank])  # (N, places rank)
-        return torch.addmm(out, inner, self._spread(parts, places).T, alpha=self.factor)
+        return out.addmm_(inner, self._spread(parts, places).T.to(out.dtype), alpha=self.factor)  # no copy of what is widest
 
     def _spread(self, parts: range, places: list[int]) -> Tensor:
         """The matrices B of the parts, each in the rows of its part and the columns of its A: (parts width, places rank)."""
