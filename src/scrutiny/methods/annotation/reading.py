@@ -127,9 +127,9 @@ class Reading:
             head = self.head(**{**self._own, **options}).fit(vectors[train], labels[train], seed=seed)
             return np.unique(labels[train])[head.probabilities(vectors[held_out]).argmax(axis=1)]
 
-        space = {name: values for name, values in self.head.card.space.items()}  # type: ignore[attr-defined]
-        current = {name: getattr(self._head, name) for name in space}
-        space = {name: (current[name], *(value for value in values if value != current[name])) for name, values in space.items()}
+        listed: Mapping[str, tuple[Any, ...]] = self.head.card.space  # type: ignore[attr-defined]
+        given = {name: getattr(self._head, name) for name in listed}
+        space = {name: (given[name], *(value for value in values if value != given[name])) for name, values in listed.items()}
         self.told = told_of_search(space, answer, labels, groups, trials=self.trials, seed=seed)
         self._head = self.head(**{**self._own, **self.told["search"]["chosen"]})
 
