@@ -22,6 +22,7 @@ _PUBLIC = {
     "Store": "engine.store",
     "Study": "engine.study",
     "TaskCard": "core.cards",
+    "annotate": "engine.annotate",
     "derived": "core.registry",
     "embed": "engine.once",
     "from_anndata": "data.read",

@@ -14,7 +14,6 @@ from scrutiny.core.errors import InputError
 from scrutiny.data.read import read
 from scrutiny.data.shared_genes import on_shared_genes
 from scrutiny.engine.annotate import annotate as annotated
-from scrutiny.engine.embedding import Chosen
 from scrutiny.engine.study import Study
 
 
@@ -69,8 +68,8 @@ def test_a_copy_of_the_file_gets_three_columns(halves, tmp_path):
 def test_cells_in_another_order_get_the_same_labels(halves):
     reference, query = (read(path) for path in halves)
     reference, rows = reference.with_roles(label="kind"), np.random.default_rng(1).permutation(240)
-    first = annotated(query, reference, Chosen("hvg_pca+logreg")).table(reject=True)
-    second = annotated(query.take(rows), reference, Chosen("hvg_pca+logreg")).table(reject=True)
+    first = annotated(query, reference).table(reject=True)
+    second = annotated(query.take(rows), reference).table(reject=True)
     assert second["label"].equals(first["label"].iloc[rows])
     np.testing.assert_allclose(second["confidence"], first["confidence"].iloc[rows], atol=1e-5)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from scrutiny.engine.annotate import Annotated as Told
     from scrutiny.engine.embedding import Chosen
 
-USUAL = "hvg_pca+logreg"
 UNLIKE = 3.0
 """So many times the share of the reference that is rejected, and the query deserves a warning."""
 
@@ -29,7 +28,7 @@ def annotate(
     reference: Annotated[Path, typer.Option("--reference", help="Cells with labels, on genes that the query has too.")],
     label: Annotated[str, typer.Option("--label", help="Column of the labels in the reference.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".csv, .tsv or .h5ad (a copy with three more columns in obs).")],
-    method: Annotated[str | None, typer.Option("--method", help=f"METHOD+HEAD or another that tells labels; {USUAL} by default.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="METHOD+HEAD or another that tells labels; hvg_pca+logreg by default.")] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Folder of results: take the method that they recommend for annotation.")
     ] = None,
@@ -57,6 +56,7 @@ def annotate(
     from scrutiny.data.checkpoints import whole_path
     from scrutiny.data.quality import keep_good
     from scrutiny.data.write_labels import check_labels_target, write_labels
+    from scrutiny.engine.annotate import USUAL
     from scrutiny.engine.annotate import annotate as annotated
     from scrutiny.engine.embedding import Chosen
 
@@ -71,7 +71,7 @@ def annotate(
     labelled = keep_good(_read(reference, {"label": label}, batch, layer, organism, must=True))
     cells = _read(query, {}, batch, layer, organism, must=False)
     try:
-        found = annotated(cells, labelled, chosen, seed=seed)
+        found = annotated(cells, labelled, chosen.name, options=chosen.options, seed=seed)
     except NotApplicable as error:
         print(f"scrutiny: {error}", file=sys.stderr)
         raise typer.Exit(3) from None

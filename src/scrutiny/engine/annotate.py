@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ from .embedding import Chosen, shown
 ASKED = TaskCard("annotate", "labels of new cells", asks="predict_labels", metrics=(), primary="", roles=frozenset({"label"}))
 KEPT_OUT = 0.1
 """Share of the reference that the method is not fitted on."""
+USUAL = "hvg_pca+logreg"
+"""A method that is quick, needs no weights, and is hard to beat."""
 UNKNOWN = "unknown"
 """What a rejected cell is called."""
 Teller = Callable[[Dataset], LabelPrediction]
@@ -68,7 +71,9 @@ class Annotated:
         return pd.DataFrame(columns, index=pd.Index(self.prediction.cell_ids, name="cell_id").astype(str))
 
 
-def annotate(query: Dataset, reference: Dataset, chosen: Chosen, *, seed: int = 0) -> Annotated:
+def annotate(
+    query: Dataset, reference: Dataset, method: str = USUAL, *, options: Mapping[str, Any] | None = None, seed: int = 0
+) -> Annotated:
     """Tell the labels of cells after learning them on a reference.
 
     A tenth of the cells of each label of the reference is kept out to calibrate the probabilities and to set the threshold, as in the
@@ -77,7 +82,9 @@ def annotate(query: Dataset, reference: Dataset, chosen: Chosen, *, seed: int = 
     Parameters
     ----------
     reference
-        With the role ``label``.
+        With the role ``label``, e.g. ``scrutiny.read(path, roles={"label": "cell_type"})``.
+    method, options
+        Name of a method that tells labels, e.g. ``scgpt+lora``, and options of its constructor.
 
     Raises
     ------
@@ -86,6 +93,7 @@ def annotate(query: Dataset, reference: Dataset, chosen: Chosen, *, seed: int = 
     InputError
         If the two share too few genes, or are of different scales.
     """
+    chosen = Chosen(method, options or {})
     if query.scale != reference.scale:
         raise InputError(f"'{query.name}' holds {query.scale}, the reference '{reference.name}' {reference.scale}; give both alike")
     if found := obstacle(chosen.make(), ASKED, reference):
