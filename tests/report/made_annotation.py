@@ -46,6 +46,8 @@ class MadeAnnotation:
     """More of what the study says of the data set."""
     with_outputs: bool = True
     repeats: int = 4
+    draws: tuple[float, ...] = (0.0,)
+    """What each draw of the labelled cells adds to the share of right cells, in few-shot tasks."""
 
 
 def write_annotation(folder: Path, made: MadeAnnotation, seed: int = 0) -> Store:
@@ -60,8 +62,9 @@ def write_annotation(folder: Path, made: MadeAnnotation, seed: int = 0) -> Store
         for method, share in methods.items():
             known = share if isinstance(share, float) else share.get(task)
             if known is not None or method in made.failed:
-                told = _told(made, ids, truth, known or 0.0, rng)
-                store.put(_run(store, made, (task, method), told, truth, folds))
+                for draw, added in enumerate(made.draws if "_few_" in task else (0.0,)):
+                    told = _told(made, ids, truth, (known or 0.0) + added * (method not in CONTROLS), rng)
+                    store.put(_run(store, made, (task, method, draw), told, truth, folds))
     store.add_study(_study(made, methods))
     return store
 
@@ -81,7 +84,7 @@ def _told(made, ids, truth, share, rng) -> LabelPrediction:
 
 
 def _run(store, made, what, told, truth, folds) -> Run:
-    task, method = what
+    task, method, draw = what
     control = method.startswith("control/")
     cards = {name: METRICS.get(name).card for name in made.metrics}
     in_table = ("family", "better", "low", "high", "floor", "roof", "label_tuned")
@@ -94,11 +97,11 @@ def _run(store, made, what, told, truth, folds) -> Run:
         "content": {"values": "v"},
         **made.facts.get(method, {}),
     }
-    spec = RunSpec(method, made.dataset, task, 0, "1", "1", f"data-{made.dataset}")
+    spec = RunSpec(method, made.dataset, task, draw, "1", "1", f"data-{made.dataset}")
     more = {"facts": facts, "versions": {}, "finished": "2026-01-02T03:04:05+00:00"}
     if method in made.failed:
         return Run(spec, Status.NOT_APPLICABLE, made.failed[method], **more)
-    key = f"out-{made.dataset}-{task}-{method}".replace("/", "_").replace("+", "_")
+    key = f"out-{made.dataset}-{task}-{method}-{draw}".replace("/", "_").replace("+", "_")
     if made.with_outputs:
         store.put_output(key, told, {})
     labelled = dict.fromkeys(made.types, int(task.rpartition("_")[2]) if "_few_" in task else made.labelled)

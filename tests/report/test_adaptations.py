@@ -85,6 +85,14 @@ def test_curves_are_drawn_with_names_and_whiskers(entry):
     assert len(re.findall(r"<circle", picture)) == 14 and picture.count("whisker") == 14
 
 
+def test_several_draws_of_the_labelled_cells_are_shown_one_by_one(tmp_path):
+    made = MadeAnnotation({"hvg_pca+logreg": 0.5, "majority": 0.25}, tasks=("annotation", FEW[0]), draws=(-0.1, 0.0, 0.1))
+    entry = gather([write_annotation(tmp_path / "r", made)]).annotated[0]
+    (curve,) = [one for one in curves(entry) if one.method == "hvg_pca+logreg"]
+    assert curve.draws[1] == pytest.approx((0.4, 0.5, 0.6)) and curve.few[1].value == pytest.approx(0.5)
+    assert str(drawn(entry)).count('class="draw ') == 6
+
+
 def test_without_few_shot_splits_there_are_no_curves(tmp_path):
     store = write_annotation(tmp_path / "r", MadeAnnotation({"hvg_pca+logreg": 0.8, "majority": 0.25}))
     assert drawn(gather([store]).annotated[0]) is None

@@ -7,6 +7,7 @@ from made_stores import MadeStore, write
 from scrutiny.core.scores import Cost
 from scrutiny.report.advice import Wishes, advise, quoted
 from scrutiny.report.gather import gather
+from scrutiny.report.notebook import Report
 
 TASKS = ("annotation", "annotation_few_1", "annotation_few_10")
 RIGHT = {
@@ -100,3 +101,10 @@ def test_other_tasks_have_advice_of_their_own(tmp_path):
     assert [a.about for a in advise(gathered, Wishes(task="integration"))] == ["made · integration · labels cell_type"]
     assert advise(gathered, Wishes(task="annotation")) == []
     assert [a.recommendation for a in gathered.advice] == gathered.recommendations
+
+
+def test_advice_and_claims_are_tables_in_a_notebook(tmp_path):
+    report = Report(write_annotation(tmp_path / "r", MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3})))
+    advice = report.advise("annotation", labelled=400)
+    assert advice["use"].tolist() == ["hvg_pca+logreg"] and advice["rests_on"][0][0].startswith("hvg_pca+logreg 0.900")
+    assert set(report.claims["answer"]) == {"not testable"} and "R4" in set(report.claims["id"])

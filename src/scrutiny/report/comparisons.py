@@ -108,8 +108,13 @@ class Comparison:
 
     def seed_spread(self, method: str) -> float | None:
         """Largest minus smallest primary value over the seeds; None for a single seed."""
-        values = self.scored.loc[(self.scored["method"] == method) & (self.scored["metric"] == self.primary), "value"]
-        return float(values.max() - values.min()) if len(values) > 1 else None
+        values = self.seed_values(method)
+        return max(values) - min(values) if len(values) > 1 else None
+
+    def seed_values(self, method: str) -> tuple[float, ...]:
+        """Primary value of each seed, in their order."""
+        own = self.scored[(self.scored["method"] == method) & (self.scored["metric"] == self.primary)]
+        return tuple(float(value) for value in own.sort_values("seed")["value"])
 
     @cached_property
     def cost(self) -> pd.DataFrame:

@@ -22,13 +22,17 @@ COLOURS = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """One method: labelled cells of each type to its score; ``everything`` is with all training cells labelled."""
+    """One method: labelled cells of each type to its score; ``everything`` is with all training cells labelled.
+
+    ``draws`` has what each draw of the labelled cells scored, where there were several.
+    """
 
     method: str
     net: str
     way: str
     few: Mapping[int, Value]
     everything: Value
+    draws: Mapping[int, tuple[float, ...]]
 
     @property
     def last(self) -> float:
@@ -43,7 +47,8 @@ def curves(found: Annotated) -> list[Curve]:
         few = {n: value(split, method) for n, split in found.shots.items()}
         known = {n: v for n, v in few.items() if v.value is not None}
         approach = found.approaches[method]
-        curve = Curve(method, approach.net, approach.way, known, value(found.chief, method))
+        draws = {n: found.shots[n].seed_values(method) for n in known}
+        curve = Curve(method, approach.net, approach.way, known, value(found.chief, method), draws)
         if len(known) + (curve.everything.value is not None) >= 2 and known:
             made.append(curve)
     return sorted(made, key=lambda curve: -curve.last)
@@ -88,6 +93,9 @@ def _curve(curve: Curve, x: Axis, y: Axis, colour: str, aside: float) -> Iterato
     points += [(x(x.high) + aside, curve.everything, "all")] if curve.everything.value is not None else []
     way = curve.way.replace(" ", "-")
     yield node("polyline", points=along((px, y(v.value or 0.0)) for px, v, _ in points), class_=f"curve {colour} {way}")
+    for n, draws in curve.draws.items():
+        if len(draws) > 1:
+            yield from (node("circle", cx=x(math.log10(n)) + aside, cy=y(one), r=1.6, class_=f"draw {colour}") for one in draws)
     for px, v, n in points:
         if v.interval is not None:
             yield line(px, y(v.interval.low), px, y(v.interval.high), f"whisker {colour}")

@@ -12,6 +12,8 @@ import pandas as pd
 
 from scrutiny.engine.store import Store
 
+from .advice import Wishes, advise, quoted
+from .claims import judge
 from .gather import Gathered, gather
 from .page import write_report
 from .sentences import overall
@@ -51,6 +53,24 @@ class Report:
     def findings(self) -> pd.DataFrame:
         """A row per finding: code, severity, title, evidence, what to do."""
         return pd.DataFrame([asdict(finding) for finding in self._gathered.findings])
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """A row per claim of the literature: what these results say of it, why, and the rows that this rests on."""
+        rows = [
+            (one.claim.id, one.answer, one.claim.statement, one.because, [str(row) for row in one.rows]) for one in judge(self._gathered)
+        ]
+        return pd.DataFrame(rows, columns=["id", "answer", "statement", "because", "rows"])
+
+    def advise(
+        self, task: str | None = None, *, labelled: int | None = None, seconds: float | None = None, gpu: bool | None = None
+    ) -> pd.DataFrame:
+        """What to use: a row per data set and kind of task; the rest as `scrutiny advise` has it."""
+        rows = [
+            {"about": a.about, "use": a.recommendation.method, "why": a.recommendation.why, "rests_on": quoted(a), "mind": list(a.thin)}
+            for a in advise(self._gathered, Wishes(task, labelled, seconds, gpu))
+        ]
+        return pd.DataFrame(rows, columns=["about", "use", "why", "rests_on", "mind"])
 
     @property
     def scores(self) -> pd.DataFrame:
