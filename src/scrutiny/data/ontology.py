@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -171,10 +170,11 @@ def _from_obo(path: Path) -> Ontology:
 
     import obonet
 
-    logging.getLogger("obonet").setLevel(logging.ERROR)
     try:
-        single = "\n".join(" ".join(line.split()) for line in _bytes_of(path).decode().split("\n"))  # it is slow on long runs of blanks
-        graph = obonet.read_obo(io.StringIO(single), ignore_obsolete=False)
+        text = "\n".join(" ".join(line.split()) for line in _bytes_of(path).decode().split("\n"))  # obonet is slow on long runs of blanks
+        if "\nontology:" not in "\n" + text.partition("[Term]")[0]:
+            raise ValueError("its header names no ontology")
+        graph = obonet.read_obo(io.StringIO(text), ignore_obsolete=False)
     except (UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no OBO file: {error}") from error
     found = {term: _of_obo(graph, term, said) for term, said in graph.nodes(data=True) if str(term).startswith(PREFIX) and "name" in said}
