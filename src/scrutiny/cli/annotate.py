@@ -28,7 +28,7 @@ def annotate(
     reference: Annotated[Path, typer.Option("--reference", help="Cells with labels, on genes that the query has too.")],
     label: Annotated[str, typer.Option("--label", help="Column of the labels in the reference.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".csv, .tsv or .h5ad (a copy with three more columns in obs).")],
-    method: Annotated[str | None, typer.Option("--method", help="METHOD+HEAD or another that tells labels; hvg_pca+logreg by default.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="METHOD+HEAD, or another; by default hvg_pca+logreg.")] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Folder of results: take the method that they recommend for annotation.")
     ] = None,
