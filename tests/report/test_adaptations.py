@@ -64,6 +64,7 @@ def test_rows_tell_cost_difference_and_reason(entry):
     rows = {row.method: row for group in adaptation_table(entry).groups for row in group.rows}
     lora = rows["net+lora"]
     assert lora.score.value == pytest.approx(0.95, abs=0.005) and lora.beats
+    assert rows["control/untrained_net+lora"].name == "random weights+lora"
     assert lora.difference.estimate == pytest.approx(0.15, abs=0.03)
     assert lora.cost == {"trainable": 12345, "seconds_fit": 90, "cells_per_second": 200, "peak_memory_mb": 2000}
     assert rows["net+full"].reason == "it needs more memory than there is" and rows["net+full"].score.value is None

@@ -110,7 +110,7 @@ def _row(found: Annotated, method: str, others: Iterable[str], reason: str) -> R
     cost = chief.cost.loc[method].drop("seconds").dropna().to_dict() if method in chief.cost.index else {}
     return Row(
         method,
-        "the same with random weights" if known.twin else method,
+        f"random weights+{known.head}" if known.twin and known.head else method,
         f"untrained, {known.words or known.way}" if known.twin else known.words,
         value(chief, method),
         differences.get(method),
