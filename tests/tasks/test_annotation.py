@@ -167,6 +167,8 @@ def test_about_a_fifth_of_the_types_and_two_are_left():
     assert [n_unseen(n) for n in (3, 5, 10, 21)] == [1, 1, 2, 4]
     with pytest.raises(NotApplicable, match="three are needed"):
         n_unseen(2)
+    small = np.repeat([f"t{i:02d}" for i in range(10)], [20, *[9] * 9])
+    assert unseen_types(small, small, "cells", np.random.default_rng(0)) == ["t00"], "the only one with enough cells"
     few = np.repeat(["a", "b", "c"], 9)
     with pytest.raises(NotApplicable, match="0 of them with at least 10 cells"):
         unseen_types(few, few, "cells", np.random.default_rng(0))

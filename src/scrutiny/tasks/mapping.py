@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import NotApplicable
 from scrutiny.core.labels import LabelPrediction
+from scrutiny.core.ontology import LabelTerms
 from scrutiny.core.protocols import Problem
 from scrutiny.data.splits import hold_out
 from scrutiny.metrics.calibration import FEWEST, calibrate
@@ -73,7 +74,10 @@ class UnseenTypes(_Calibrated):
 
     def pose(self, data: Dataset, rng: np.random.Generator) -> Problem:
         labels, split = data.role("label"), self.split(data, rng)
-        unseen = unseen_types(labels[split.train], labels[split.query], data.name, rng)
+        chosen = unseen_types(labels[split.train], labels[split.query], data.name, rng)
+        unseen = by_any_name(chosen, labels, data.terms)
+        if len(np.setdiff1d(labels[split.train], unseen)) < MIN_SHARED_LABELS:
+            raise NotApplicable(f"'{data.name}': without {', '.join(unseen)}, which are one type by other names, nothing is left to tell apart")
         train = split.train[~np.isin(labels[split.train], unseen)]
         note = f"held out of training: {', '.join(unseen)} ({np.isin(labels[split.query], unseen).sum():,} cells of the query)"
         problem = with_calibration(data, Split(train, split.query, (*split.notes, note)), rng)
@@ -101,6 +105,14 @@ def with_calibration(data: Dataset, split: Split, rng: np.random.Generator) -> P
     return replace(problem, truth={**problem.truth, "is_scored": is_scored}, scored=np.flatnonzero(is_scored))
 
 
+def by_any_name(chosen: list[str], labels: NDArray[np.str_], terms: LabelTerms | None) -> list[str]:
+    """The chosen labels and those that are the same term of the Cell Ontology, sorted: a type known by another name is not unseen."""
+    if terms is None:
+        return chosen
+    held = {terms.by_label[label] for label in chosen if label in terms.by_label}
+    return sorted({*chosen, *(label for label in np.unique(labels).tolist() if terms.by_label.get(label) in held)})
+
+
 def unseen_types(train: NDArray[np.str_], query: NDArray[np.str_], name: str, rng: np.random.Generator) -> list[str]:
     """About a fifth of the types that the query has, at least one, so that two are left to be learnt.
 
@@ -116,8 +128,9 @@ def unseen_types(train: NDArray[np.str_], query: NDArray[np.str_], name: str, rn
     """
     types, sizes = np.unique(query, return_counts=True)
     candidates = types[sizes >= FEWEST_CELLS]
-    n = min(max(1, round(UNSEEN_SHARE * len(types))), len(types) - MIN_SHARED_LABELS, len(np.unique(train)) - MIN_SHARED_LABELS)
-    if n < 1 or len(candidates) < n:
+    wanted = max(1, round(UNSEEN_SHARE * len(types)))
+    n = min(wanted, len(candidates), len(types) - MIN_SHARED_LABELS, len(np.unique(train)) - MIN_SHARED_LABELS)
+    if n < 1:
         raise NotApplicable(
             f"'{name}': the query has {len(types)} types, {len(candidates)} of them with at least {FEWEST_CELLS} cells; three are needed, "
             "so that one can be held out of training and two be learnt"
