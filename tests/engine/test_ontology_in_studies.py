@@ -53,6 +53,24 @@ def test_methods_never_see_terms(task, monkeypatch):
     assert asked.train.terms is None and asked.query.terms is None
 
 
+def test_a_type_that_is_held_out_is_held_out_by_all_of_its_names():
+    """Half of the cells of each type have another name for it, as the labels of two studies have; one type is to be unseen."""
+    cells = planted(600, 40, n_labels=5, n_batches=2)
+    names = np.char.add(cells.role("label"), np.where(np.random.default_rng(0).random(600) < 0.5, "", " again"))
+    plain = planted_terms(cells.role("label"))
+    of = {name: plain.by_label[name.removesuffix(" again")] for name in {*names.tolist()}}
+    data = replace(cells, obs=cells.obs.assign(cell_type=names), terms=replace(plain, by_label=of))
+
+    def half_seen(given, seed):
+        problem = TASKS.get("annotation_unseen_types")().pose(given, np.random.default_rng(seed))
+        unseen = {of[label] for label in problem.truth["labels"][~problem.truth["seen"]]}
+        assert unseen
+        return bool(unseen & {of[label] for label in problem.train.role("label")})
+
+    assert not any(half_seen(data, seed) for seed in range(5))
+    assert any(half_seen(replace(data, terms=None), seed) for seed in range(5))
+
+
 def test_scores_and_facts_of_a_study(tmp_path):
     store = Study((Scored(WITH_TERMS),), METHODS_ASKED, ("annotation", "type_relations")).run(tmp_path)
     scores = {(run.spec.task, run.spec.method, s.metric): s.value for run in store.runs() for s in run.scores}
