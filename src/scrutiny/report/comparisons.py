@@ -167,12 +167,15 @@ def with_display_names(table: pd.DataFrame) -> pd.DataFrame:
     in the column ``called``, which may be absent, gets that. The registered name stays in the column ``registered``. The index must be
     unique.
     """
-    options = table["method_options"].fillna("{}").map(_parsed)
+    listed = table["method_options"].fillna("{}")
+    known = {text: _parsed(text) for text in listed.unique()}
+    options = listed.map(known)
     called = table["called"].fillna("") if "called" in table else pd.Series("", table.index)
-    own = [known or _own_name(method, o) for known, method, o in zip(called, table["method"], options)]
+    own = [shown or _own_name(method, o) for shown, method, o in zip(called, table["method"], options)]
     names = pd.Series(own, index=table.index, dtype=object)
     for name, found in options.groupby(names):
-        varied = {key for o in found for key in o if len({_text(other.get(key)) for other in found}) > 1}
+        unlike = {_text(o): o for o in found}.values()
+        varied = {key for o in unlike for key in o if len({_text(other.get(key)) for other in unlike}) > 1}
         if varied:
             names.loc[found.index] = [_with_options(str(name), o, varied) for o in found]
     return table.assign(registered=table["method"], method=names)
