@@ -150,7 +150,7 @@ def _into_h5ad(embedding: Vectors, part: Path, key: str, source: Path | None, ab
     else:
         shutil.copyfile(source, part)
     with h5py.File(part, "r+") as file:
-        _set_array(_mapping(file, "obsm"), key, _in_order_of(_cell_ids(file), embedding))
+        _set_array(_mapping(file, "obsm"), key, _in_order_of(cell_ids_of(file), embedding))
         if about:
             anndata.io.write_elem(_mapping(file, "uns"), key, about)
 
@@ -177,7 +177,8 @@ def _in_order_of(cell_ids: NDArray[np.str_], embedding: Vectors) -> Vectors:
     return CellEmbedding(np.concatenate(list(embedding.blocks())), embedding.cell_ids).aligned_to(cell_ids)
 
 
-def _cell_ids(file: h5py.File) -> NDArray[np.str_]:
+def cell_ids_of(file: h5py.File) -> NDArray[np.str_]:
+    """Ids (n_cells,) of the cells of an h5ad file."""
     import anndata
 
     obs = file["obs"]

@@ -13,7 +13,7 @@ import pandas as pd
 from scrutiny.core.atomic import PART
 from scrutiny.core.errors import InputError, Misaligned
 
-from .write import _cell_ids
+from .write import cell_ids_of
 
 FORMATS = (".csv", ".tsv", ".h5ad")
 
@@ -71,7 +71,7 @@ def write_labels(table: pd.DataFrame, path: Path, source: Path) -> None:
 def _set_columns(file: h5py.File, table: pd.DataFrame) -> None:
     import anndata
 
-    ids, obs = _cell_ids(file), file["obs"]
+    ids, obs = cell_ids_of(file), file["obs"]
     if len(ids) != len(table) or not table.index.isin(ids).all():
         raise Misaligned(f"the file has {len(ids):,} cells, the labels are of {len(table):,}; they must be the same")
     for name, column in table.loc[ids].items():
