@@ -195,3 +195,23 @@ def test_options_are_searched_as_for_heads(tmp_path):
         and set(search["chosen"]) == {"learning_rate", "epochs", "rank"}
     )
     assert method.way.rank == search["chosen"]["rank"] and method.recipe.epochs == search["chosen"]["epochs"]
+
+
+def test_nets_that_a_study_trains_are_adapted_too(tmp_path):
+    from anndata import AnnData
+
+    data = cells(100)
+    AnnData(data.values, obs=data.obs[["type"]].copy(), var=genes()[["symbol", "ensembl_id"]]).write_h5ad(tmp_path / "corpus.h5ad")
+    config = {
+        "corpus": {"files": ["corpus.h5ad"], "min_genes": 10, "min_counts": 10, "min_cells": 1, "validation": 0.1},
+        "model": {"family": "scgpt", "width": 16, "layers": 1, "heads": 2, "feed_forward": 24, "context": 40},
+        "objective": {"name": "masked_bins"},
+        "training": {"steps": 2, "tokens_per_batch": 512, "validate": 1},
+    }
+    where = {"folder": str(tmp_path), "runs": str(tmp_path / "runs"), "adapters": str(tmp_path / "adapters"), "device": "cpu"}
+    method = METHODS.get("pretrained+lora")(config=config, name="bins", epochs=1, **where)
+    assert method.called == "bins+lora"
+    query = cells(20, seed=1)
+    told = method.fit(cells(), seed=0).predict_labels(query)
+    assert told.probabilities.shape == (20, 3) and method.n_trainable > 0
+    assert read_about(method.folder).family == "scgpt"
