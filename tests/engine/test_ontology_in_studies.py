@@ -55,8 +55,8 @@ def test_methods_never_see_terms(task, monkeypatch):
 
 def test_a_type_that_is_held_out_is_held_out_by_all_of_its_names():
     """Half of the cells of each type have another name for it, as the labels of two studies have; one type is to be unseen."""
-    cells = planted(600, 40, n_labels=5, n_batches=2)
-    names = np.char.add(cells.role("label"), np.where(np.random.default_rng(0).random(600) < 0.5, "", " again"))
+    cells = planted(900, 40, n_labels=5, n_batches=2)
+    names = np.char.add(cells.role("label"), np.where(np.random.default_rng(0).random(900) < 0.5, "", " again"))
     plain = planted_terms(cells.role("label"))
     of = {name: plain.by_label[name.removesuffix(" again")] for name in {*names.tolist()}}
     data = replace(cells, obs=cells.obs.assign(cell_type=names), terms=replace(plain, by_label=of))

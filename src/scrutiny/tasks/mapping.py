@@ -77,7 +77,7 @@ class UnseenTypes(_Calibrated):
         chosen = unseen_types(labels[split.train], labels[split.query], data.name, rng)
         unseen = by_any_name(chosen, labels, data.terms)
         if len(np.setdiff1d(labels[split.train], unseen)) < MIN_SHARED_LABELS:
-            raise NotApplicable(f"'{data.name}': without {', '.join(unseen)}, some of them other names of one type, little is left to learn")
+            raise NotApplicable(f"'{data.name}': without {', '.join(unseen)}, names of one type among them, little is left to learn")
         train = split.train[~np.isin(labels[split.train], unseen)]
         note = f"held out of training: {', '.join(unseen)} ({np.isin(labels[split.query], unseen).sum():,} cells of the query)"
         problem = with_calibration(data, Split(train, split.query, (*split.notes, note)), rng)
