@@ -40,8 +40,8 @@ class LogisticHead(ReadsEmbedding):
 class MlpHead(ReadsEmbedding):
     """A network of one hidden layer on standardised vectors: Adam, rate 0.001, batches of 200.
 
-    The squared weights count as in the probe with C = 1 / decay; with much less a few cells are learnt by heart. It takes 2,000 steps, and at
-    least 20 epochs, unless the loss of the training cells stays for 10 epochs before.
+    The squared weights count as in the probe with C = 1 / decay; with much less a few cells are learnt by heart. It takes 2,000 steps, and
+    at least 20 epochs, unless the loss of the training cells stays for 10 epochs before.
     """
 
     card = HeadCard(
