@@ -32,8 +32,9 @@ def test_exact_synonyms_alone(found):
     assert found.synonyms["CL:0000084"] == ("T lymphocyte", "T-cell", 'a "quoted" name')
 
 
-def test_obsolete_terms_are_gone_and_lead_to_what_replaced_them(found):
-    assert "CL:0000003" not in found and found.replaced_by == {"CL:0000003": "CL:0000000"}
+def test_obsolete_and_merged_terms_are_gone_and_lead_to_what_replaced_them(found):
+    assert not {"CL:0000003", "CL:0000577"} & {*found.terms} and "CL:0000004" not in found.replaced_by
+    assert found.replaced_by == {"CL:0000003": "CL:0000000", "CL:0000577": "CL:0000576"}
 
 
 TABLES = {

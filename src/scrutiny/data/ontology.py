@@ -35,6 +35,8 @@ class Term(NamedTuple):
     synonyms: tuple[str, ...] = ()
     is_obsolete: bool = False
     replaced_by: str = ""
+    former_ids: tuple[str, ...] = ()
+    """Of terms that were merged into it."""
 
 
 def read_ontology(path: str | Path) -> Ontology:
@@ -92,7 +94,10 @@ def _of_terms(found: Mapping[str, Term], version: str, source: str) -> Ontology:
         np.array([live[term].name for term in terms]),
         version=version,
         synonyms={term: said.synonyms for term, said in live.items() if said.synonyms},
-        replaced_by={term: said.replaced_by for term, said in found.items() if said.is_obsolete and said.replaced_by in live},
+        replaced_by={
+            **{former: term for term, said in live.items() for former in said.former_ids if former not in live},
+            **{term: said.replaced_by for term, said in found.items() if said.is_obsolete and said.replaced_by in live},
+        },
     )
 
 
@@ -190,6 +195,7 @@ def _of_obo(graph: object, term: str, said: Mapping[str, object]) -> Term:
         synonyms=tuple(name for text in said.get("synonym", ()) if (name := exact_synonym(str(text)))),  # type: ignore[attr-defined]
         is_obsolete=said.get("is_obsolete") == "true",
         replaced_by=str(replaced[0]),  # type: ignore[index]
+        former_ids=tuple(said.get("alt_id", ())),  # type: ignore[arg-type]
     )
 
 
