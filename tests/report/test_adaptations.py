@@ -86,6 +86,17 @@ def test_curves_are_drawn_with_names_and_whiskers(entry):
     assert len(re.findall(r"<circle", picture)) == 14 and picture.count("whisker") == 14
 
 
+def test_of_many_methods_each_net_and_way_and_the_best_cheap_one_are_drawn(tmp_path):
+    right = {f"{net}+{head}": 0.9 for net in ("a", "b", "c") for head in ("knn", "centroid", "logreg", "lora")} | {"hvg_pca+logreg": 0.3}
+    made = MadeAnnotation(
+        right, tuple(right)[:-1], tasks=("annotation", FEW[0]), n_cells=80, facts=dict.fromkeys([f"{n}+logreg" for n in "abc"], PROBE)
+    )
+    picture = str(drawn(gather([write_annotation(tmp_path / "r", made)]).annotated[0]))
+    names = set(re.findall(r'class="name[^>]*>([^<]+)</text>', picture))
+    assert "10 of 13 methods" in picture and len(names) == 10 and "hvg_pca+logreg" in names
+    assert all({f"{net}+logreg", f"{net}+lora"} <= names and names & {f"{net}+knn", f"{net}+centroid"} for net in "abc")
+
+
 def test_several_draws_of_the_labelled_cells_are_shown_one_by_one(tmp_path):
     made = MadeAnnotation({"hvg_pca+logreg": 0.5, "majority": 0.25}, tasks=("annotation", FEW[0]), draws=(-0.1, 0.0, 0.1))
     entry = gather([write_annotation(tmp_path / "r", made)]).annotated[0]

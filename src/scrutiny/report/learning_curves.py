@@ -14,13 +14,13 @@ from .svg import Axis, along, drawing, line, node, spread, text, told
 from .words import metric_words, number
 
 MOST = 10
-"""Lines of a drawing; the best by the last point are kept."""
+"""Lines of a drawing: the best of each net and way first, and the best cheap method in any case."""
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860.0, 390.0, 46.0, 250.0, 28.0, 46.0
 COLOURS = 5
 """Nets that have a colour of their own in the style sheet."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """One method: labelled cells of each type to its score; ``everything`` is with all training cells labelled.
 
@@ -59,7 +59,7 @@ def drawn(found: Annotated) -> Markup | None:
     listed = curves(found)
     if not listed:
         return None
-    kept = listed[:MOST]
+    kept = _kept(listed)
     values = [v for c in kept for v in [*c.few.values(), c.everything] if v.value is not None]
     low = min(0.0, *(v.interval.low if v.interval else v.value or 0.0 for v in values))
     shots = sorted({n for c in kept for n in c.few})
@@ -71,7 +71,18 @@ def drawn(found: Annotated) -> Markup | None:
     for i, curve in enumerate(kept):
         parts += _curve(curve, x, y, f"net{nets[curve.net]}" if curve.net else "plain", (i - (len(kept) - 1) / 2) * 1.6)
     parts += _labels(kept, y, nets)
+    if len(kept) < len(listed):
+        words = f"{len(kept)} of {len(listed)} methods: the best of each net and way"
+        parts.append(text(WIDTH, HEIGHT - 6, words, "axis", "end"))
     return drawing(WIDTH, HEIGHT, _said(found, kept, shots), parts, "curves")
+
+
+def _kept(listed: Sequence[Curve]) -> list[Curve]:
+    firsts = list({(curve.net, curve.way): curve for curve in reversed(listed)}.values())
+    firsts.sort(key=listed.index)
+    cheap = [curve for curve in listed if not curve.net][:1]
+    chosen = [*cheap, *(curve for curve in [*firsts, *listed] if curve not in cheap)]
+    return sorted(list({id(curve): curve for curve in chosen}.values())[:MOST], key=listed.index)
 
 
 def _frame(found: Annotated, x: Axis, y: Axis, shots: Sequence[int], has_all: bool) -> Iterator[Markup]:
