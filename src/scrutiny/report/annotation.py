@@ -105,12 +105,14 @@ def is_annotation(task: str, cards: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def approaches(splits: Sequence[Comparison], told: Mapping[str, Mapping[str, Any]]) -> dict[str, Approach]:
-    """Method, as readers know it, to its approach; ``told`` has the facts of Runs by key."""
-    return {
+    """Method, as readers know it, to its approach; ``told`` has the facts of Runs by key. A twin goes the way of its model."""
+    found = {
         row.method: approach(row.method, row.kind, told.get(row.run_key, {}), row.registered)
         for split in splits
         for row in split.rows.drop_duplicates("method").itertuples()
     }
+    ways = {(known.net, known.head): known.way for known in found.values() if not known.twin}
+    return {method: known._replace(way=ways.get((known.net, known.head), known.way)) for method, known in found.items()}
 
 
 def _place(split: Comparison) -> tuple[int, int, str]:
