@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _names(runs: list[Planned]) -> list[str]:
     from scrutiny.report.comparisons import with_display_names
 
     specs = [run.spec for run in runs]
-    columns = {"method": [spec.method for spec in specs], "method_options": [spec.method_options for spec in specs]}
+    columns = {"method": [spec.method for spec in specs], "method_options": [json.dumps(dict(spec.method_options)) for spec in specs]}
     table = pd.DataFrame({**columns, "called": [run.facts.get("called", "") for run in runs]})
     return list(with_display_names(table)["method"])
 
