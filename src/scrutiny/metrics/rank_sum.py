@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import rankdata
 
 
 def rank_sum_scores(values: sparse.spmatrix, groups: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -27,6 +26,8 @@ def rank_sum_scores(values: sparse.spmatrix, groups: NDArray[np.integer]) -> NDA
     ----------
     Mann and Whitney, Ann. Math. Stat. 18 (1947); without continuity correction, as scanpy does.
     """
+    from scipy.stats import rankdata
+
     columns = sparse.csc_matrix(values)
     n_cells, n_genes = columns.shape
     sizes = np.bincount(groups).astype(np.float64)
