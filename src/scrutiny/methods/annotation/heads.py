@@ -7,7 +7,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scrutiny.metrics.communities import leiden_partition
 from scrutiny.metrics.logistic import softmax
 from scrutiny.metrics.neighbors import GRAPH_NEIGHBORS, connectivities, nearest
 
@@ -121,6 +120,8 @@ class ClusterTransfer(ReadsEmbedding):
 
 def clusters_of(vectors: NDArray[np.floating], resolution: float) -> NDArray[np.int32]:
     """Leiden communities (n_cells,) from 0 of the weighted graph of 15 neighbours; each cell by itself where there are under three."""
+    from scrutiny.metrics.communities import leiden_partition  # compiles, so only where there is something to cluster
+
     if len(vectors) < FEWEST_FOR_A_GRAPH:
         return np.arange(len(vectors), dtype=np.int32)
     return leiden_partition(connectivities(nearest(vectors, GRAPH_NEIGHBORS - 1)), resolution)
