@@ -27,6 +27,7 @@ from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
 from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.options import as_declared, made, parameters_of
+from scrutiny.core.registry import METHODS
 from scrutiny.data.checkpoints import MANIFEST, RECORD, record
 from scrutiny.data.splits import groups_of
 from scrutiny.methods.annotation.search import MAX_FOLDS, TRIALS, searching_card, told_of_search
@@ -246,6 +247,8 @@ class Adapted:
     # Telling ---------------------------------------------------------------------------------------------------------------------
 
     def predict_labels(self, query: Dataset) -> LabelPrediction:
+        if "opened" not in self.__dict__:  # in another process than the one that fitted
+            self._take(self.folder, query)
         model, head = self.adapted, self.opened.head
         subject = subject_of(model, model.match(query))
 
@@ -288,10 +291,20 @@ class Adapted:
             raise InputError(f"{folder} has weights in another file too, which come first when they are read: remove that one")
         (folder / RECORD).write_text(json.dumps({**record(base), "adapted": asdict(read_about(self.folder))}, indent=1), "utf-8")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The class lies in no module, so another process finds it by its name; the adapted net it reads from the adapter."""
+        return _blank, (type(self).card.name,), {name: value for name, value in vars(self).items() if name not in ("adapted", "opened")}
+
     def __getattr__(self, name: str) -> Any:
         if name in FORWARDED:
             return getattr(self.model, name)
         raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
+
+
+def _blank(name: str) -> Adapted:
+    cls = METHODS.get(name)
+    made: Adapted = cls.__new__(cls)
+    return made
 
 
 class Adapts:
@@ -331,6 +344,7 @@ def adapted_card(name: str, way: WayCard, model: MethodCard) -> MethodCard:
         seconds_per_1000_cells=model.seconds_per_1000_cells * PASSES,
         twin_of=f"{model.twin_of}+{way.name}" if model.twin_of else "",
         independent=False,
+        together=model.transductive,
         citation=f"{model.citation}; {way.citation}",
     )
 
