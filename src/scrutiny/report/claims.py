@@ -160,7 +160,8 @@ def _chosen(kept: pd.DataFrame, held: pd.DataFrame) -> NDArray[np.float64]:
 
 def _together(rows: Sequence[Row]) -> tuple[Answer, str]:
     """One answer of several rows."""
-    places_of = {answer: [row.where for row in rows if row.answer == answer] for answer in ("confirmed", "contradicted")}
+    decided: tuple[Answer, ...] = ("confirmed", "contradicted")
+    places_of = {answer: [row.where for row in rows if row.answer == answer] for answer in decided}
     if places_of["confirmed"] and places_of["contradicted"]:
         told = f"confirmed on {listing(places_of['confirmed'])}, contradicted on {listing(places_of['contradicted'])}"
         return "undecided", f"it depends: {told}"

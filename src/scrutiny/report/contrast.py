@@ -46,8 +46,9 @@ class Contrast:
             f"{self.first} alone is right on {alone.first:,} cells, {self.second} alone on {alone.second:,}; both are wrong on "
             f"{self.whole.neither:,} of {self.whole.n_cells:,}."
         ]
-        for method, chosen in ((self.first, lambda a: a.first > a.second), (self.second, lambda a: a.second > a.first)):
-            if labels := [row.label for row in self.rows if row.is_sure and chosen(row.alone)]:
+        for method in (self.first, self.second):
+            is_first = method == self.first
+            if labels := [row.label for row in self.rows if row.is_sure and (row.alone.first > row.alone.second) == is_first]:
                 said.append(f"{method} is surely better on {listing(labels)}.")
         if not any(row.is_sure for row in self.rows):
             said.append("On no type is one surely better than the other.")

@@ -107,11 +107,11 @@ def _curve(curve: Curve, x: Axis, y: Axis, colour: str, aside: float) -> Iterato
     for n, draws in curve.draws.items():
         if len(draws) > 1:
             yield from (node("circle", cx=x(math.log10(n)) + aside, cy=y(one), r=1.6, class_=f"draw {colour}") for one in draws)
-    for px, v, n in points:
+    for px, v, shown in points:
         if v.interval is not None:
             yield line(px, y(v.interval.low), px, y(v.interval.high), f"whisker {colour}")
         within = f" ({number(v.interval.low)} to {number(v.interval.high)})" if v.interval else ""
-        words = f"{curve.method}, {n} labelled cells of each type: {number(v.value, digits=3)}{within}"
+        words = f"{curve.method}, {shown} labelled cells of each type: {number(v.value, digits=3)}{within}"
         yield told("circle", words, cx=px, cy=y(v.value or 0.0), r=3, class_=f"point {colour}")
 
 

@@ -53,8 +53,8 @@ def show(stores: Store | Sequence[Store], console: Console) -> None:
     console.print()
     console.rule("Verdict", align="left", style="bold")
     console.print(Text(overall(gathered.verdicts), style="bold"))
-    for advice in gathered.advice:
-        console.print(advised(advice))
+    for piece in gathered.advice:
+        console.print(advised(piece))
     console.print()
 
 
