@@ -172,7 +172,7 @@ def test_cache_can_be_emptied_without_losing_scores(results, tmp_path):
         (("run", "{cells}", "--label", "cell_type", "--methods", "depth", "-o", "{cells}/inside"), 2, "cannot write"),
         (("score", "{cells}", "--embedding", "X_mine"), 2, "give label=, batch= or both"),
         (("show", "harmny"), 2, "harmony"),
-        (("list", "models"), 2, "methods, metrics, tasks, datasets"),
+        (("list", "models"), 2, "methods, heads, metrics, tasks, datasets"),
         (("embed", "harmony", "{cells}", "--batch", "doner", "-o", "x.h5ad"), 2, "'donor'"),
     ],
 )
@@ -196,6 +196,8 @@ def test_data_on_which_nothing_applies_end_with_3(cells, tmp_path):
 def test_list_show_check_and_doctor_answer(cells):
     assert "control/shuffle" in scrutiny("list", "methods")[1]
     assert "pbmc_12k" in scrutiny("list", "datasets")[1]
+    heads = scrutiny("list", "heads")[1]
+    assert "centroid" in heads and "lora" in heads and "rate" in heads
     assert "0.6" in scrutiny("show", "scib_total")[1]
     assert "90 cells x 60 genes" in scrutiny("check", cells)[1]
     assert "python" in scrutiny("doctor")[1]

@@ -13,17 +13,18 @@ from scrutiny.core.errors import InputError, MissingDependency
 if TYPE_CHECKING:
     from rich.console import Console
 
-KINDS = ("methods", "metrics", "tasks", "datasets")
+KINDS = ("methods", "heads", "metrics", "tasks", "datasets")
 EXTRAS = {
     "models": ("torch", "scGPT, Geneformer and the other published models"),
     "scvi": ("scvi", "scVI and scANVI"),
     "integration": ("harmonypy", "Harmony"),
     "dask": ("distributed", "--engine dask"),
+    "annotation": ("optuna", "gradient boosting, and searching for options"),
 }
 
 
 def list_things(
-    kind: Annotated[str, typer.Argument(help="methods, metrics, tasks or datasets; all of them without it.")] = "",
+    kind: Annotated[str, typer.Argument(help="methods, heads, metrics, tasks or datasets; all of them without it.")] = "",
 ) -> None:
     """List what can be run, plugins included.
 
@@ -34,8 +35,9 @@ def list_things(
     from rich.console import Console
 
     console = Console()
+    listing = {"methods": _list_methods, "heads": _list_heads, "metrics": _list_metrics, "tasks": _list_tasks, "datasets": _list_datasets}
     for name in [kind] if kind else KINDS:
-        {"methods": _list_methods, "metrics": _list_metrics, "tasks": _list_tasks, "datasets": _list_datasets}[name](console)
+        listing[name](console)
 
 
 def _list_methods(console: Console) -> None:
@@ -56,6 +58,23 @@ def _list_methods(console: Console) -> None:
         except MissingDependency:
             ready = f"needs scrutiny\\[{card.extra}]" if card.extra else f"needs {', '.join(card.requires)}"
         table.add_row(name, card.kind, card.summary, ready)
+    console.print(table)
+
+
+def _list_heads(console: Console) -> None:
+    from rich.markup import escape
+
+    from scrutiny.core.registry import HEADS
+
+    table = plain_table("Heads: labels from METHOD+HEAD", "name", "how labels are told", "options searched for")
+    for name in HEADS.names():
+        try:
+            head = HEADS.get(name)
+        except MissingDependency as error:
+            table.add_row(name, escape(str(error)), "")
+            continue
+        card = getattr(head, "card", None) or getattr(head, "way_card", None)  # a head needs no card: what counts is its `on`
+        table.add_row(name, getattr(card, "summary", ""), ", ".join(getattr(card, "space", ())) or "-")
     console.print(table)
 
 
