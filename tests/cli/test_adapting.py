@@ -43,6 +43,7 @@ def test_an_adapter_is_made_and_used(home, tmp_path):
     about = read_about(tmp_path / "adapter")
     assert about.way == "lora" and f"{about.trained['n_trainable']:,} numbers were trained" in done.output
     assert (tmp_path / "model" / "config.json").is_file()
+    assert "is there already" in str(run(*model, *common, *options, "-o", tmp_path / "adapter").exception)
     adapter = ("--method", "geneformer+lora", "--option", f"adapter={tmp_path / 'adapter'}", "--organism", "human")
     told = run("annotate", home / "new.h5ad", "--reference", home / "atlas.h5ad", *common, *adapter, "-o", tmp_path / "labels.csv")
     assert told.exit_code == 0, told.output or told.exception

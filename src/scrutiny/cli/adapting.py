@@ -10,7 +10,7 @@ import typer
 
 from scrutiny.cli.options import Layer, Organism
 from scrutiny.cli.pairs import once_each, pair
-from scrutiny.core.errors import NotApplicable
+from scrutiny.core.errors import InputError, NotApplicable
 
 
 def adapt(
@@ -45,6 +45,9 @@ def adapt(
     from scrutiny.engine.embedding import Chosen
 
     console = Console()
+    for folder in filter(None, (output, weights)):
+        if folder.exists():
+            raise InputError(f"{folder} is there already; name a new folder")
     given = {"device": device, **({"checkpoint": whole_path(checkpoint)} if checkpoint is not None else {})}
     options = once_each([*(pair(text, "--option") for text in option or ()), *given.items()])
     name = f"{model}+{how}"
