@@ -2,9 +2,10 @@
 
 import pytest
 from made_annotation import PUBLISHED, ZERO, MadeAnnotation, write_annotation
+from made_stores import MadeStore, write
 
 from scrutiny.core.errors import InputError
-from scrutiny.report.claims import answered, judge
+from scrutiny.report.claims import answered, disputes, judge
 from scrutiny.report.gather import gather
 from scrutiny.report.intervals import Interval
 from scrutiny.report.literature import claims_of, literature
@@ -148,3 +149,17 @@ def test_the_literature_on_a_store(tmp_path):
     assert found["R9b"] == "confirmed" and found["R9c"] == "contradicted"  # fine-tuning pays here
     assert found["R20"] == "confirmed" and found["R3b"] == "confirmed" and found["R4"] == "contradicted"
     assert found["Q19"] == "confirmed" and found["Z5"] == "contradicted" and found["R16"] == "not testable"
+
+
+def test_claims_on_cheap_methods_need_no_model(tmp_path):
+    """HVG 0.9 and scVI 0.6: two claims that contradict each other, one confirmed, one contradicted."""
+    made = MadeStore(methods={"hvg": 0.9, "scvi": 0.6, "harmony": 0.6}, tasks=("cell_types",), with_outputs=False)
+    found = {one.claim.id: one.answer for one in judge(gather([write(tmp_path / "r", made)]))}
+    assert (found["K27"], found["K28"]) == ("confirmed", "contradicted")
+    assert found["Q21"] == "not testable"  # no integration was scored
+
+
+def test_what_contradicts_stands_together_and_decided_claims_come_first(tmp_path):
+    made = MadeStore(methods={"hvg": 0.9, "scvi": 0.6, "harmony": 0.6}, tasks=("cell_types",), with_outputs=False)
+    groups = [[one.claim.id for one in group] for group in disputes(judge(gather([write(tmp_path / "r", made)])))]
+    assert groups[0] == ["K27", "K28"] and sorted(id_ for group in groups for id_ in group) == sorted(claim.id for claim in literature())
