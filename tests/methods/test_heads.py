@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from scrutiny.core.registry import HEADS, METHODS
+from scrutiny.methods.annotation.classifiers import LogisticHead
 from scrutiny.methods.annotation.heads import ClusterTransfer, NearestCells, NearestCentroid
 from scrutiny.methods.annotation.reading import ReadsEmbedding
+from scrutiny.metrics.logistic import fit_logistic
 
 NAMES = [name for name in HEADS.names() if issubclass(HEADS.get(name), ReadsEmbedding)]
 QUICK = {"mlp": {"width": 8, "steps": 1000}, "forest": {"trees": 20}, "boosting": {"rounds": 10}}
@@ -103,3 +105,13 @@ def test_the_number_of_learnt_numbers_is_counted_by_hand():
 
 def test_what_needs_the_whole_query_says_so():
     assert METHODS.get("hvg_pca+cluster").card.together and not METHODS.get("hvg_pca+knn").card.together
+
+
+@pytest.mark.parametrize(("n_cells", "scale"), [(9, "all"), (10, "each")])
+def test_the_probe_of_fewer_cells_than_dimensions_keeps_their_proportions(n_cells, scale):
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(n_cells, 10)) * np.linspace(5, 0.1, 10)).astype(np.float32)
+    labels = np.where(np.arange(n_cells) % 2, "a", "b")
+    told = LogisticHead().fit(vectors, labels, seed=0).probabilities(vectors)
+    wanted = fit_logistic(vectors, np.unique(labels, return_inverse=True)[1], scale=scale).probabilities(vectors)
+    assert np.allclose(told, wanted)

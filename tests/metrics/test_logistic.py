@@ -38,6 +38,16 @@ def test_the_optimum_is_that_of_scikit_learn(n_labels, C):
     assert found.n_trainable == slopes.size + len(slopes)
 
 
+def test_with_one_scale_for_all_dimensions_they_keep_their_proportions():
+    from sklearn.linear_model import LogisticRegression
+
+    vectors, codes = made(3)
+    centred = vectors - vectors.mean(0).astype(float)
+    centred /= np.sqrt(centred.var(0).mean())
+    wanted = LogisticRegression(C=1.0, max_iter=10_000, tol=1e-9).fit(centred, codes).predict_proba(centred)
+    assert np.abs(fit_logistic(vectors, codes, scale="all").probabilities(vectors) - wanted).max() < 2e-3
+
+
 def test_dimensions_that_are_constant_or_repeated_do_no_harm():
     vectors, codes = made(3)
     odd = np.hstack([vectors, np.full((len(codes), 1), 7e6, np.float32), vectors[:, :1]])

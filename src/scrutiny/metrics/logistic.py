@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,13 @@ def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def fit_logistic(vectors: NDArray[np.floating], codes: NDArray[np.integer], *, C: float = 1.0) -> LogisticFit:  # noqa: N803 - known by it
+def fit_logistic(
+    vectors: NDArray[np.floating],
+    codes: NDArray[np.integer],
+    *,
+    C: float = 1.0,  # noqa: N803 - known by it
+    scale: Literal["each", "all"] = "each",
+) -> LogisticFit:
     """The slopes W and intercepts b that make least, on standardised vectors: mean of -log p(label of the cell) + |W|² / (2 C n_cells).
 
     Of two labels the penalty is that of binomial regression, where one set of slopes stands for their difference. The optimum is that of
@@ -72,11 +78,15 @@ def fit_logistic(vectors: NDArray[np.floating], codes: NDArray[np.integer], *, C
         (n_cells,) label of each cell, from 0 without gaps, at least two.
     C
         Above 0; a smaller one keeps the slopes smaller.
+    scale
+        "each": every dimension has variance 1. "all": one factor makes the mean variance 1, so that dimensions keep their proportions.
     """
     from scipy.optimize import minimize
 
     centre, spread = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
-    spread[spread <= 1e-7 * np.abs(centre)] = 1.0
+    spread[spread <= 1e-7 * np.abs(centre)] = 0.0  # rounding of a dimension that does not vary
+    if scale == "all":
+        spread[:] = np.sqrt(np.square(spread).mean())
     spread[spread == 0] = 1.0
     features = ((vectors - centre.astype(vectors.dtype)) / spread.astype(vectors.dtype)).astype(np.float32)
     axes = _axes(features) if features.shape[1] > len(features) and features.any() else None

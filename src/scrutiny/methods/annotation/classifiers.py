@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,21 @@ LEAST_EPOCHS = 20
 
 
 class LogisticHead(ReadsEmbedding):
-    """Multinomial logistic regression on standardised vectors: the linear probe; see `Reading` for how it is used."""
+    """Multinomial logistic regression on standardised vectors: the linear probe; see `Reading` for how it is used.
 
-    card = HeadCard("logreg", "multinomial logistic regression (the linear probe)", space={"C": (0.01, 0.1, 1.0, 10.0)})
+    With fewer labelled cells than dimensions these keep their proportions: the cells cannot tell which dimension says more than its
+    variance does, and the last principal components, blown up to the size of the first, are noise.
+    """
+
+    card = HeadCard("logreg", "multinomial logistic regression (the linear probe)", version="2", space={"C": (0.01, 0.1, 1.0, 10.0)})
 
     def __init__(self, C: float = 1.0) -> None:  # noqa: N803 - the name that everybody knows
         self.C = C
 
     def fit(self, vectors: NDArray[np.float32], labels: NDArray[np.str_], *, seed: int) -> Self:
         _, codes = np.unique(labels, return_inverse=True)
-        self._found: LogisticFit = fit_logistic(vectors, codes, C=self.C)
+        scale: Literal["each", "all"] = "all" if len(vectors) < vectors.shape[1] else "each"
+        self._found: LogisticFit = fit_logistic(vectors, codes, C=self.C, scale=scale)
         return self
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.floating]:
