@@ -117,8 +117,9 @@ def test_controls_bracket_what_is_told(do):
 
 def test_an_ensemble_takes_what_its_members_told(do, calls, store_folder):
     names = ["toy/noting+knn", "toy/noting+centroid"]
-    members = [{"name": name, "options": {"calls": calls}} for name in names]
-    runs, _ = do([*((name, {"calls": calls}) for name in names), ("ensemble", {"members": members})])
+    options = [{"calls": calls, "trials": 2}, {"calls": calls}]
+    members = [{"name": name, "options": of_member} for name, of_member in zip(names, options)]
+    runs, _ = do([*zip(names, options), ("ensemble", {"members": members})])
     assert {run.status for run in runs.values()} == {Status.OK}, [run.reason for run in runs.values()]
     assert Path(calls).read_text().split() == ["120"], "nothing is embedded again"
     alone = [runs[name, "annotation"] for name in names]
@@ -127,6 +128,7 @@ def test_an_ensemble_takes_what_its_members_told(do, calls, store_folder):
     first, second, mean = (cache.get(run.output_key).by_name["probabilities"] for run in (*alone, together))
     np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
     assert together.cost.seconds_fit == pytest.approx(sum(run.cost.seconds_fit for run in alone))
+    assert [told.get("search") for told in together.facts["told_by_members"]] == [alone[0].facts["search"], None]
     assert together.cost.trainable == sum(run.cost.trainable for run in alone)
 
 

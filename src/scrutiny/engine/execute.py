@@ -218,7 +218,8 @@ class _Performance:
         """What a method tells from what others told, each of them asked as if it stood alone; what they took counts."""
         problem = Problem(asked.train, asked.query, {})
         answers = [self._answer(Chosen(name, options), asked.question, problem, view) for name, options in asked.method.members]
-        return asked.combine([(answer.output, answer.cost) for answer in answers])
+        made = asked.combine([(answer.output, answer.cost) for answer in answers])
+        return made._replace(told={"told_by_members": [answer.told for answer in answers]})
 
     def _context(self, task: Task, view: Dataset) -> Mapping[str, NDArray[Any]]:
         """Evidence that no method changes, made once per data set and task."""
