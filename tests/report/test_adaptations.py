@@ -86,6 +86,14 @@ def test_curves_are_drawn_with_names_and_whiskers(entry):
     assert len(re.findall(r"<circle", picture)) == 14 and picture.count("whisker") == 14
 
 
+def test_a_split_without_a_score_says_why(tmp_path):
+    right = {"hvg_pca+logreg": 0.8, "net+lora": {"annotation": 0.9}}
+    made = MadeAnnotation(right, ("net+lora",), tasks=("annotation", "annotation_random"))
+    rows = [row for group in adaptation_table(gather([write_annotation(tmp_path / "r", made)]).annotated[0]).groups for row in group.rows]
+    (lora,) = [row for row in rows if row.method == "net+lora"]
+    assert (lora.others["annotation_random"].value, lora.others["annotation_random"].reason) == (None, "not asked")
+
+
 def test_of_many_methods_each_net_and_way_and_the_best_cheap_one_are_drawn(tmp_path):
     right = {f"{net}+{head}": 0.9 for net in ("a", "b", "c") for head in ("knn", "centroid", "logreg", "lora")} | {"hvg_pca+logreg": 0.3}
     made = MadeAnnotation(

@@ -19,10 +19,11 @@ CHEAP, CONTROLS, ALONE = "Cheap methods", "Controls", "Other models"
 
 @dataclass(frozen=True)
 class Value:
-    """A primary value with its interval; what is None could not be had."""
+    """A primary value with its interval; what is None could not be had, and ``reason`` says why, where anybody knows."""
 
     value: float | None
     interval: Interval | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def _row(found: Annotated, method: str, others: Iterable[str], reason: str) -> R
 def value(split: Comparison, method: str) -> Value:
     """Primary value of a method on a split."""
     known = split.value(method, split.primary)
-    return Value(known, score_interval(split, method) if known is not None else None)
+    if known is None:
+        return Value(None, reason=_reasons(split).get(method, "not asked"))
+    return Value(known, score_interval(split, method))
 
 
 def _reasons(split: Comparison) -> dict[str, str]:
