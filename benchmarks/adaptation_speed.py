@@ -225,8 +225,8 @@ def about():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ways", nargs="+", default=["lora", "full"])
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=8, help="cells of a step")
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=12, help="cells of a step; 12 as in the example of Geneformer for fine-tuning")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
