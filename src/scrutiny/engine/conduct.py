@@ -59,6 +59,11 @@ class Conductor:
         self.waiting: list[tuple[Job, str]] = []
         self.early_deaths: Counter[str] = Counter()
         self.left = set(self.runs)
+        self.failed: set[str] = set()
+        self.under_way: dict[str, Job] = {}
+        """Jobs that a worker has, by the key of their first Run."""
+        self.made: set[tuple[str, str]] = set()
+        """Data set and key of outputs that jobs share and one of them has made."""
         self.shares = {spec.key: job.seconds / len(job.specs) for job in self.queue for spec in job.specs}
         self.started = time.monotonic()
 
@@ -71,27 +76,44 @@ class Conductor:
             If the store can no longer be written. All workers are ended; what was recorded is kept.
         """
         self._tell(Event("planned", 0, len(self.runs)))
-        n_running = 0
         try:
-            while self.queue or self.waiting or n_running:
-                while self.queue and pool.n_free > 0:
-                    n_running += self._start(pool, self.queue.popleft())
+            while self.queue or self.waiting or self.under_way:
+                while pool.n_free > 0 and (job := self._next()):
+                    self._start(pool, job)
                 for job, message in pool.messages(POLL_SECONDS):
-                    n_running -= isinstance(message, Ended)
+                    if isinstance(message, Ended):
+                        self._after(job, message)
                     self._handle(job, message)
-                if not n_running and not self.queue:
+                if not self.under_way and not self.queue:
                     time.sleep(POLL_SECONDS)
                 self._look_at_waiting()
         finally:
             pool.stop()
 
-    def _start(self, pool: Pool, job: Job) -> int:
+    def _next(self) -> Job | None:
+        """The first job that shares no output with one under way which may be making it; it leaves the queue."""
+        making = {shared for job in self.under_way.values() for shared in self._to_make(job)}
+        for job in self.queue:
+            if not making & self._to_make(job):
+                self.queue.remove(job)
+                return job
+        return None
+
+    def _to_make(self, job: Job) -> set[tuple[str, str]]:
+        return {(job.dataset, key) for key in job.shares} - self.made
+
+    def _after(self, job: Job, ended: Ended) -> None:
+        """What a job shares with others is there now, unless it failed or went no further."""
+        del self.under_way[job.specs[0].key]
+        if ended == Ended() and not any(spec.key in self.failed for spec in job.specs):
+            self.made |= self._to_make(job)
+
+    def _start(self, pool: Pool, job: Job) -> None:
         left = self._left_of(job)
-        if not left.specs:
-            return 0
-        pool.submit(left)
-        self._tell(self._event("started", left))
-        return 1
+        if left.specs:
+            self.under_way[left.specs[0].key] = left
+            pool.submit(left)
+            self._tell(self._event("started", left))
 
     def _handle(self, job: Job, message: Message) -> None:
         match message:
@@ -137,6 +159,8 @@ class Conductor:
 
     def _finish(self, key: str, status: Status | None, reason: str) -> None:
         self.left.discard(key)
+        if status is Status.FAILED:
+            self.failed.add(key)
         spec = self.runs[key].spec
         event = Event("finished", 0, 0, None, spec.dataset, self.runs[key].called, spec.task, spec.seed, status, reason)
         self._tell(event)

@@ -27,6 +27,8 @@ class Job:
     seconds: float = 0.0
     """Estimate."""
     gpu: bool = False
+    shares: frozenset[str] = frozenset()
+    """Keys of outputs that it needs and other jobs need, too: two such jobs are not begun before one of them has made these."""
 
 
 @dataclass(frozen=True)

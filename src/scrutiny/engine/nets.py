@@ -23,7 +23,8 @@ OF_NET: Mapping[str, type] = {"name": str, **dict.fromkeys(TABLES, dict), "heads
 def methods_of(common: Mapping[str, Any], nets: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Chosen, ...]:
     """Each net as a method, its own keys laid over the common ones table by table; nets of one shape and use share a twin.
 
-    With each of its ``heads`` the net, and its twin, is a method more. ``folder`` is where paths begin. Raises InputError if two nets have one name.
+    With each of its ``heads`` the net, and its twin, is a method more. ``folder`` is where paths begin.
+    Raises InputError if two nets have one name.
     """
     names = [net["name"] for net in nets]
     if twice := next((name for name in names if names.count(name) > 1), None):

@@ -14,7 +14,7 @@ from scrutiny.core.cards import MethodCard, TaskCard
 from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError
 from scrutiny.core.keys import digest_of_json
-from scrutiny.core.protocols import EmbeddingReader
+from scrutiny.core.protocols import EmbeddingReader, PredictionReader
 from scrutiny.core.registry import METHODS, METRICS, TASKS
 from scrutiny.core.scores import Run, RunSpec, Status
 
@@ -96,6 +96,8 @@ class Planned:
     """Estimate for the output; that of the card unless the method knows better."""
     seconds_to_prepare: float | None = None
     """Estimate for what the method does before it is fitted, once for a seed; None: nothing."""
+    shares: frozenset[str] = frozenset()
+    """See `Job`."""
 
     @property
     def kind(self) -> str:
@@ -198,7 +200,8 @@ def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_na
                 spec = _spec(recorded_options(chosen, method), chosen.name, card, task, data, seed, data_key)
                 has_own_output = not is_shared(method, task)
                 told = {**facts, **method_facts(method, data)}
-                yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace, to_prepare)
+                shares = shared_outputs(chosen, method, seed) if found is None else frozenset[str]()
+                yield Planned(spec, state, found or "", chosen, told, card, has_own_output, pace, to_prepare, shares)
 
 
 def _is_not_missed(chosen: Chosen, method: Any, grid: Grid) -> bool:
@@ -206,6 +209,22 @@ def _is_not_missed(chosen: Chosen, method: Any, grid: Grid) -> bool:
     is_for_others = any(has_verb(method, TASKS.get(name).card.asks) for name in grid.tasks)
     has_heads = any(other.name.startswith(f"{chosen.name}+") for other in grid.methods)
     return method.card.kind == "control" or is_for_others or has_heads
+
+
+def shared_outputs(chosen: Chosen, method: Any, seed: int) -> frozenset[str]:
+    """Keys of outputs that other methods may need, too: what it answers, the embedding that it reads, what its members answer."""
+
+    def key(name: str, options: Mapping[str, Any], card: MethodCard, what: str) -> str:
+        return digest_of_json([name, dict(options), seed if card.seeded else None, what])
+
+    found = {key(chosen.name, chosen.options, method.card, "itself")}
+    if isinstance(method, EmbeddingReader):
+        embedder = Chosen(method.embedder, method.embedder_options)
+        card: MethodCard = embedder.make().card
+        found |= {key(embedder.name, embedder.options, card, "read"), *shared_outputs(embedder, embedder.make(), seed)}
+    if isinstance(method, PredictionReader):
+        found |= {k for member in (Chosen(*m) for m in method.members) for k in shared_outputs(member, member.make(), seed)}
+    return frozenset(found)
 
 
 def is_shared(method: Any, task: TaskCard) -> bool:
@@ -311,4 +330,4 @@ def _seconds(group: list[Planned]) -> float:
 def _job(group: list[Planned]) -> Job:
     spec = group[0].spec
     specs = tuple(run.spec for run in group)
-    return Job(spec.dataset, spec.method, group[0].chosen.options, spec.seed, specs, _seconds(group), group[0].card.gpu)
+    return Job(spec.dataset, spec.method, group[0].chosen.options, spec.seed, specs, _seconds(group), group[0].card.gpu, group[0].shares)
