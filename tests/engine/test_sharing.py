@@ -34,7 +34,8 @@ def test_heads_of_one_net_share_and_others_do_not(cells, store_folder):
 
 
 def test_an_ensemble_shares_with_its_members(cells, store_folder):
-    methods = (Chosen("ensemble", {"members": ["hvg_pca+knn", "hvg+logreg"]}), Chosen("hvg_pca+knn"), Chosen("hvg+logreg"), Chosen("hvg+knn"))
+    ensemble = Chosen("ensemble", {"members": ["hvg_pca+knn", "hvg+logreg"]})
+    methods = (ensemble, Chosen("hvg_pca+knn"), Chosen("hvg+logreg"), Chosen("hvg+knn"))
     plan = make_plan(Grid((Scored(cells),), methods, ("annotation",)), Store(store_folder))
     shares = {job.method: job.shares for job in plan.jobs()}
     assert all(shares["ensemble"] & shares[name] for name in ("hvg_pca+knn", "hvg+logreg", "hvg+knn"))
