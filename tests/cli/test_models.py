@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from scrutiny.cli.app import app
-from scrutiny.cli.models import licence_code
 from scrutiny.cli.declaring import models_of
+from scrutiny.cli.models import licence_code
 from scrutiny.cli.running import usual_jobs
 from scrutiny.core.errors import InputError, MissingDependency, NotApplicable
 from scrutiny.core.registry import METHODS
