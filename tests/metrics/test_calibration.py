@@ -38,6 +38,12 @@ def test_ece_by_hand():
     assert [(b["cells"], b["confidence"], b["accuracy"]) for b in measured.details["reliability"]] == [(1, 0.6, 1.0), (4, 0.9, 0.5)]
 
 
+def test_confidence_on_the_edge_of_a_bin_counts_below_it():
+    """0.8 = 12/15 ends the bin of 0.79, also as float32, which is a little more: |mean of both - 1/2|, in bins (low, high] as Guo et al."""
+    measured = evidence([0.8, 0.79], list("ab"))
+    assert measured["ece"] == pytest.approx(abs((0.8 + 0.79) / 2 - 0.5))
+
+
 def test_a_calibrated_predictor_has_no_error_and_one_too_sure_has_the_planted_one():
     assert evidence(*planted())["ece"] < 0.01
     rng = np.random.default_rng(0)

@@ -132,7 +132,8 @@ def reliability(confidence: NDArray[np.floating], right: NDArray[np.floating]) -
     confidence, right
         (n_cells,) probability of the told label; 1 where it is right, else 0.
     """
-    of_cell = np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    place = np.round(confidence * N_BINS, 5)  # the end of a bin belongs to it, also where float32 made it a little more
+    of_cell = np.clip(np.ceil(place).astype(int) - 1, 0, N_BINS - 1)
     cells, hits, total = (np.bincount(of_cell, weights=w, minlength=N_BINS) for w in (None, right, confidence))
     low, high = interval(hits, cells)
     return [
