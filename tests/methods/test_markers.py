@@ -46,6 +46,17 @@ class PicksTheFirst(Knows):
         return re.search(r"names: ([^;.]*)", prompt)[1]
 
 
+class Meanwhile(Knows):
+    """While it is asked, another process records an answer of its own into the same file."""
+
+    file = ""
+
+    def ask(self, prompt, *, sample):
+        if prompt == "mine":
+            Recorded(self.file, f"{HERE}:Meanwhile").ask("theirs", sample=0)
+        return prompt.upper()
+
+
 @pytest.fixture
 def blood():
     """Three types of 40 cells; each has ten genes of its own that carry its name."""
@@ -102,6 +113,13 @@ def test_several_samples_vote(blood):
     assert (found.labels == blood.role("label")).all()
     np.testing.assert_allclose(found.confidence, 0.75)
     np.testing.assert_allclose(found.probabilities[:, found.label_names == UNMAPPED], 0.25)
+
+
+def test_what_another_process_records_meanwhile_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(Meanwhile, "file", str(tmp_path / "answers.json"))
+    assert Recorded(Meanwhile.file, f"{HERE}:Meanwhile").ask("mine", sample=0) == "MINE"
+    offline = Recorded(Meanwhile.file)
+    assert [offline.ask(prompt, sample=0) for prompt in ("mine", "theirs")] == ["MINE", "THEIRS"]
 
 
 def test_answers_are_recorded_and_given_again(blood, tmp_path):

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from filelock import FileLock
+
 from scrutiny.core.atomic import write_atomic
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.keys import digest_of_json
@@ -86,11 +88,16 @@ class Recorded:
             return str(answers[key]["answer"])
         if self._source is None:
             raise InputError(f"{self.file} has no answer to the prompt (sample {sample}) that begins '{prompt[:80]}'; record it again")
-        answer = self._source.ask(prompt, sample=sample)
-        answers[key] = {"prompt": prompt, "sample": sample, "answer": answer}
-        content = json.dumps({"answers": answers}, indent=1, sort_keys=True).encode()
-        write_atomic(self.file, lambda file: file.write(content))
-        return answer
+        return self._kept(key, {"prompt": prompt, "sample": sample, "answer": self._source.ask(prompt, sample=sample)})
+
+    def _kept(self, key: str, entry: Mapping[str, Any]) -> str:
+        """The answer that is in the file from now on: ours, or the one that another process wrote before us."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.file.with_name(f".{self.file.name}.lock")):
+            answers = {key: entry, **self._answers()}
+            content = json.dumps({"answers": answers}, indent=1, sort_keys=True).encode()
+            write_atomic(self.file, lambda file: file.write(content))
+        return str(answers[key]["answer"])
 
     def _answers(self) -> dict[str, dict[str, Any]]:
         if not self.file.exists():
