@@ -1,5 +1,6 @@
 """Labels read off embeddings through the engine: one embedding for all readers, and nobody is shown what it is asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,29 @@ def test_an_ensemble_takes_what_its_members_told(do, calls, store_folder):
     assert together.cost.seconds_fit == pytest.approx(sum(run.cost.seconds_fit for run in alone))
     assert [told.get("search") for told in together.facts["told_by_members"]] == [alone[0].facts["search"], None]
     assert together.cost.trainable == sum(run.cost.trainable for run in alone)
+
+
+def test_another_ready_made_array_is_told_from_anew(cells, store_folder):
+    """Also where only the vectors of training cells are others, and through an ensemble."""
+    named = {"options": {"key": "X_mine"}}
+    members = [{"name": f"precomputed+{head}", **named} for head in ("knn", "centroid")]
+    chosen = (Chosen("precomputed+knn", {"key": "X_mine"}), Chosen("ensemble", {"members": members}))
+    store, seen = Store(store_folder), []
+    vectors = np.eye(3)[np.unique(cells.role("label"), return_inverse=True)[1]]
+    is_query = np.arange(cells.n_cells) < 0
+    for _ in range(2):
+        data = replace(cells, obsm={"X_mine": np.where(is_query[:, None], vectors, vectors[:, [1, 2, 0]]) if seen else vectors})
+        plan = make_plan(Grid((Scored(data),), chosen, ("annotation",)), store)
+        for job in plan.jobs():
+            perform(job, data, Workers(threads=1).setting(store), lambda message: None, alone=False)
+        runs = [run for run in store.runs() if run.spec.key not in seen]
+        assert {run.status for run in runs} == {Status.OK}, [run.reason for run in runs]
+        told = {run.spec.method: store.cached_output(run.output_key) for run in runs}
+        true = {name: data.role("label")[data.obs.index.get_indexer(one.cell_ids)] for name, one in told.items()}
+        right = {name: float((one.labels == true[name]).mean()) for name, one in told.items()}
+        assert right == dict.fromkeys(["precomputed+knn", "ensemble"], 0.0 if seen else 1.0)
+        is_query = np.isin(cells.cell_ids, told["ensemble"].cell_ids)
+        seen += [run.spec.key for run in runs]
 
 
 def test_what_a_method_tells_of_its_search_is_in_the_facts_also_from_the_cache(do, store_folder):

@@ -11,6 +11,8 @@ from scrutiny.core.dataset import Dataset
 from scrutiny.core.errors import InputError, NotApplicable
 from scrutiny.core.registry import check_installed
 
+from .embedding import arrays_read
+
 
 def obstacle(method: Any, task: TaskCard, data: Dataset) -> str | None:
     """The first reason why this cannot be run; None if nothing speaks against it."""
@@ -68,7 +70,7 @@ def _check_data(method: Any, card: MethodCard, data: Dataset) -> None:
         method.check_applies(data)
     if card.max_cells is not None and data.n_cells > card.max_cells:
         raise NotApplicable(f"{card.name} can hold {card.max_cells:,} cells in memory; '{data.name}' has {data.n_cells:,}")
-    if (key := getattr(method, "obsm_key", None)) is not None:
+    for key in arrays_read(method):
         try:
             data.obsm_key(key)
         except InputError as error:

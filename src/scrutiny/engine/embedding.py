@@ -17,7 +17,7 @@ from scrutiny.core.errors import ContractError, InputError, NotApplicable
 from scrutiny.core.keys import digest_of_array, digest_of_json, digest_of_strings
 from scrutiny.core.options import as_declared, parameters_of, unknown_option
 from scrutiny.core.outputs import OUTPUTS, CellEmbedding, Output
-from scrutiny.core.protocols import Problem
+from scrutiny.core.protocols import PredictionReader, Problem
 from scrutiny.core.registry import METHODS
 from scrutiny.core.scores import Cost
 from scrutiny.data.splits import groups_of
@@ -156,7 +156,7 @@ class Request:
                 "asks": self.question.key,
                 "seed": self.seed if card.seeded or self.question.options else None,  # what a verb is told to hide is drawn by the seed
                 "cells": [[data.fingerprint, data.gene_names_key, data.column_key(card.reads)] for data in (self.train, self.query)],
-                "arrays": {name: self.query.obsm_key(name) for name in sorted(self.query.obsm)},
+                "arrays": {name: [data.obsm_key(name) for data in (self.train, self.query)] for name in sorted(self.query.obsm)},
                 "truth": {role: digest_of_strings(values) for role, values in sorted(self.truth.items())},
             }
         )
@@ -261,11 +261,25 @@ def request(chosen: Chosen, seed: int, problem: Problem, data: Dataset, question
     rows = data.obs.index.get_indexer(problem.query.obs.index)
     if (rows < 0).any():
         raise ContractError(f"the task asks for cells that '{data.name}' has not, e.g. '{problem.query.cell_ids[rows < 0][0]}'")
-    wanted = getattr(method, "obsm_key", None)
-    arrays = {wanted: data.obsm[wanted][rows]} if wanted is not None and data.obsm_key(wanted) else {}
-    query = replace(shown(problem.query, method.card), obsm=arrays)
+    names = arrays_read(method)
+    train, query = (replace(shown(part, method.card), obsm=_arrays(data, part, names)) for part in (problem.train, problem.query))
     truth = {role: data.role(role)[rows] for role in TRUTH if sees_truth(method.card) and data.has(role)}
-    return Request(chosen, method, seed, shown(problem.train, method.card), query, truth, question)
+    return Request(chosen, method, seed, train, query, truth, question)
+
+
+def arrays_read(method: Any) -> tuple[str, ...]:
+    """Names of the ready-made arrays that a method is told from, sorted: its own, and those of its members."""
+    own = getattr(method, "obsm_key", None)
+    members = [Chosen(*member).make() for member in method.members] if isinstance(method, PredictionReader) else []
+    return tuple(sorted({*([own] if own is not None else []), *(name for member in members for name in arrays_read(member))}))
+
+
+def _arrays(data: Dataset, part: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.floating]]:
+    """The arrays (n_part, ...) of some of the cells. Raises InputError if the data have not one of them."""
+    if not names:
+        return {}
+    rows = data.obs.index.get_indexer(part.obs.index)
+    return {name: data.obsm[name][rows] for name in names if data.obsm_key(name)}
 
 
 def shown(data: Dataset, card: MethodCard) -> Dataset:

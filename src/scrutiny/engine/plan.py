@@ -19,7 +19,7 @@ from scrutiny.core.registry import METHODS, METRICS, TASKS
 from scrutiny.core.scores import Run, RunSpec, Status
 
 from .applies import has_verb, obstacle
-from .embedding import TRUTH, Chosen, recorded_options
+from .embedding import TRUTH, Chosen, arrays_read, recorded_options
 from .facts import label_column, method_facts, task_facts
 from .jobs import Job
 from .preparations import Preparation, preparations
@@ -175,9 +175,9 @@ def _check_names(grid: Grid) -> None:
     if len(set(names)) < len(names):
         raise InputError(f"the names of data sets must differ; found {sorted(names)}. Give them with 'name'")
     for chosen in grid.methods:
-        key = getattr(chosen.make(), "obsm_key", None)
-        if key is not None and not any(key in scored.data.obsm for scored in grid.datasets):
-            grid.datasets[0].data.obsm_key(key)
+        for key in arrays_read(chosen.make()):
+            if not any(key in scored.data.obsm for scored in grid.datasets):
+                grid.datasets[0].data.obsm_key(key)
 
 
 def _runs(grid: Grid, methods: list[tuple[Chosen, Any]], scored: Scored, task_name: str) -> Iterator[Planned]:
@@ -247,8 +247,7 @@ def _roles_read(task: TaskCard, card: MethodCard) -> frozenset[str]:
 
 
 def _array_key(method: Any, data: Dataset) -> str:
-    name = getattr(method, "obsm_key", None)
-    return data.obsm_key(name) if name is not None and name in data.obsm else ""
+    return ",".join(data.obsm_key(name) for name in arrays_read(method) if name in data.obsm)
 
 
 def _spec(options: Mapping[str, Any], name: str, card: MethodCard, task: TaskCard, data: Dataset, seed: int, data_key: str) -> RunSpec:
