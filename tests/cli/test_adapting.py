@@ -48,6 +48,7 @@ def test_an_adapter_is_made_and_used(home, tmp_path):
     told = run("annotate", home / "new.h5ad", "--reference", home / "atlas.h5ad", *common, *adapter, "-o", tmp_path / "labels.csv")
     assert told.exit_code == 0, told.output or told.exception
     assert len(pd.read_csv(tmp_path / "labels.csv")) == 200
+    assert "may have learnt from these very cells" in told.output and "kept out" not in told.output
 
 
 def test_what_is_no_way_or_no_model_is_told(home, tmp_path):

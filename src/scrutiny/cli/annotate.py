@@ -99,10 +99,16 @@ def _say(found: Told, reject: bool, console: Console) -> None:
 
     n_cells, n_unsure, threshold = found.prediction.n_cells, int(found.rejected.sum()), found.calibration.threshold
     called = "and are called 'unknown'" if reject else "(--reject would call them 'unknown')"
+    kept_out = (
+        f"Of {found.n_kept_out:,} cells of the reference {found.accuracy:.1%} are told right. The method learnt before, and may have "
+        "learnt from these very cells: confidence and threshold may promise too much."
+        if found.learnt_elsewhere
+        else f"Of {found.n_kept_out:,} cells of the reference that were kept out, {found.accuracy:.1%} are told right. They come from the "
+        "same runs as the training cells; expect less of another batch."
+    )
     lines = [
         *found.notes[-1:],
-        f"Of {found.n_kept_out:,} cells of the reference that were kept out, {found.accuracy:.1%} are told right. They come from the same "
-        "runs as the training cells; expect less of another batch.",
+        kept_out,
         f"{n_unsure:,} of {n_cells:,} cells ({n_unsure / n_cells:.1%}) are below the confidence of {threshold:.2f} {called}.",
     ]
     if n_unsure > UNLIKE * REJECTED * n_cells:

@@ -49,6 +49,8 @@ class Annotated:
         Cells of the reference that were kept out of fitting, and the share of them that is told right.
     notes
         What was done to the data on the way.
+    learnt_elsewhere
+        The method learnt before, and may know the cells of the reference: then they were not kept out, and all of this promises too much.
     """
 
     prediction: LabelPrediction
@@ -57,6 +59,7 @@ class Annotated:
     n_kept_out: int
     accuracy: float
     notes: tuple[str, ...]
+    learnt_elsewhere: bool = False
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
@@ -109,7 +112,14 @@ def annotate(
     calibration = calibrate(check, labels[held], np.unique(labels[~held]))
     prediction = calibration.applied_to(tell(query))
     accuracy = float((check.labels == labels[held]).mean())
-    return Annotated(prediction, calibration.confidence(prediction), calibration, int(held.sum()), accuracy, query.notes)
+    sure, elsewhere = calibration.confidence(prediction), learnt_elsewhere(chosen.make())
+    return Annotated(prediction, sure, calibration, int(held.sum()), accuracy, query.notes, elsewhere)
+
+
+def learnt_elsewhere(method: Any) -> bool:
+    """Whether a method, or one of its members, learnt before it was fitted, from cells that nobody recorded."""
+    members = [Chosen(*member).make() for member in method.members] if isinstance(method, PredictionReader) else []
+    return bool(getattr(method, "learnt_elsewhere", False)) or any(learnt_elsewhere(member) for member in members)
 
 
 def fitted(chosen: Chosen, train: Dataset, *, seed: int) -> Teller:

@@ -89,6 +89,14 @@ def test_a_seed_gives_the_same_bits(tmp_path):
     assert one == other != third
 
 
+def test_another_version_of_the_model_learns_anew(tmp_path, monkeypatch):
+    """Its tokens may be others, so an adapter in the cache is not for it."""
+    model = METHODS.get("geneformer")
+    before = adapted("geneformer", "lora", tmp_path).place(cells(), 0)
+    monkeypatch.setattr(model, "card", replace(model.card, version=f"{model.card.version}x"))
+    assert adapted("geneformer", "lora", tmp_path).place(cells(), 0) != before
+
+
 def train_slowly(runs):
     torch.set_num_threads(1)
     adapted("geneformer", "lora", runs, epochs=40, patience=4, learning_rate=1e-2).fit(either_or(200, 0), seed=0)

@@ -61,6 +61,13 @@ def test_a_named_adapter_is_used_and_nothing_is_learnt(learnt, folder):
     assert method.weights_key != learnt.weights_key and {"adapter", "adapters"} <= method.outside_key
 
 
+def test_what_a_named_adapter_has_seen_is_not_known(learnt, folder):
+    """Whatever the corpus of its model was: it may have learnt from the very cells that it is scored on."""
+    method = taken(folder)
+    assert method.learnt_elsewhere and method.facts(cells())["exposure"]["answer"] == "unknown"
+    assert not learnt.learnt_elsewhere and "exposure" not in learnt.facts(cells())
+
+
 def test_another_base_is_refused_with_what_was_found_and_expected(folder):
     with pytest.raises(InputError, match="base weights: the adapter has '[0-9a-f]{16}', this model '[0-9a-f]{16}'"):
         taken(folder, checkpoint=folder_of("geneformer", 1))

@@ -28,6 +28,7 @@ from scrutiny.core.keys import digest_of_json
 from scrutiny.core.labels import LabelPrediction
 from scrutiny.core.options import as_declared, made, parameters_of
 from scrutiny.core.registry import METHODS
+from scrutiny.data.catalog import Exposure
 from scrutiny.data.checkpoints import MANIFEST, RECORD, record
 from scrutiny.data.splits import groups_of
 from scrutiny.methods.annotation.search import MAX_FOLDS, TRIALS, searching_card, told_of_search
@@ -132,7 +133,15 @@ class Adapted:
     def facts(self, data: Dataset) -> dict[str, Any]:
         """What a report must know: what the model tells, and how it is adapted."""
         how = {"way": self.way_card.name, **vars(self.way), **vars(self.recipe)}
-        return {**self.model.facts(data), "embedder": self.embedder, "head": self.way_card.name, "adaptation": how}
+        told = dict(self.model.facts(data))
+        if self.learnt_elsewhere and told.get("exposure", {}).get("answer") != "seen":
+            told |= {"exposure": asdict(Exposure("unknown", "Which cells the named adapter learnt from is not recorded."))}
+        return {**told, "embedder": self.embedder, "head": self.way_card.name, "adaptation": how}
+
+    @property
+    def learnt_elsewhere(self) -> bool:
+        """Whether it learns nothing from the training cells, but has learnt from cells that nobody recorded: these may be among them."""
+        return self.adapter is not None
 
     def seconds_per_1000_cells(self, data: Dataset) -> float:
         """Rough estimate, for plans."""
@@ -199,7 +208,7 @@ class Adapted:
     def place(self, train: Dataset, seed: int) -> Path:
         """Folder of the adapter for these cells and this seed."""
         shown = [train.fingerprint, train.gene_names_key, train.column_key(("label", *GROUPS)), seed]
-        how = [self.way_card.name, vars(self.way), vars(self.recipe), getattr(self.model, "precision", ""), VERSION]
+        how = [self.way_card.name, vars(self.way), vars(self.recipe), getattr(self.model, "precision", ""), self.card.version]
         key = digest_of_json([self._base(seed), self._use, how, shown])
         return self.adapters / f"{self.card.name.replace('/', '_')}-{key}"
 
