@@ -36,6 +36,13 @@ def cells(tmp_path):
     return tmp_path / "cells.h5ad"
 
 
+def test_names_with_brackets_are_shown_as_they_are(tmp_path):
+    obo = "ontology: cl\n\n[Term]\nid: CL:0000001\nname: cell [/b]\n\n[Term]\nid: CL:0000002\nname: kind [red]\nis_a: CL:0000001\n"
+    (tmp_path / "odd.obo").write_text(obo)
+    shown = said("ontology", "show", "CL:0000002", "--ontology", tmp_path / "odd.obo")
+    assert "kind [red]" in shown and "CL:0000001 cell [/b]" in shown
+
+
 def test_show():
     shown = said("ontology", "show", "T-Cells", "--ontology", SMALL)
     assert all(text in shown for text in ("CL:0000084  T cell", "T lymphocyte", "CL:0000542 lymphocyte", "leukocyte (2)", "2026-03-26"))

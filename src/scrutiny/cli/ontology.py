@@ -109,7 +109,9 @@ def _ontology(path: Path | None) -> Ontology:
 
 
 def _print_term(term: str, ontology: Ontology, console: Console) -> None:
-    table = plain_table(f"{term}  {ontology.name(term)}", "", "")
+    from rich.markup import escape
+
+    table = plain_table(escape(f"{term}  {ontology.name(term)}"), "", "")
     named = [f"{one} {ontology.name(one)}" for one in ontology.direct_parents(term)]
     kinds = [f"{one} {ontology.name(one)}" for one in ontology.direct_kinds(term)]
     way = sorted(ontology.steps_up(term).items(), key=lambda step: (step[1], step[0]))
@@ -120,7 +122,7 @@ def _print_term(term: str, ontology: Ontology, console: Console) -> None:
         ("kinds", "; ".join(kinds[:20]) + (f" and {len(kinds) - 20} more" if len(kinds) > 20 else "")),
         ("version", ontology.version),
     ):
-        table.add_row(what, said or "none")
+        table.add_row(what, escape(said) or "none")
     console.print(table)
 
 

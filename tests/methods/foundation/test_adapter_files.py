@@ -106,6 +106,7 @@ def test_tensors_that_do_not_fit_are_refused(folder, change, message):
         ({"more": 1}, "'more'"),
         ({"seed": "0"}, "'seed'"),
         ({"options": {"rank": 10**9, "alpha": 16.0, "target": ""}}, "rank is 1000000000"),
+        ({"options": {"rank": 8, "alpha": float("nan"), "target": ""}}, "alpha nan"),
         ({"options": {"rnk": 8}}, "no option 'rnk'"),
         ({"options": {"rank": 8, "alpha": 16.0, "target": "("}}, "no regular expression"),
         ({"options": {"rank": 8, "alpha": 16.0, "target": ""}}, "lora_a is"),

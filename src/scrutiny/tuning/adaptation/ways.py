@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -90,8 +91,8 @@ class Lora:
     """5e-4 to 1e-3 in the reviews: ten times that of full fine-tuning and more."""
 
     def __init__(self, rank: int = 8, alpha: float = 16.0, target: str = "") -> None:
-        if not 1 <= rank <= WIDEST or alpha <= 0:
-            raise InputError(f"rank is {rank} and alpha {alpha}; expected 1 to {WIDEST:,}, and more than 0")
+        if not 1 <= rank <= WIDEST or not 0 < alpha < math.inf:
+            raise InputError(f"rank is {rank} and alpha {alpha}; expected 1 to {WIDEST:,}, and a number above 0")
         try:
             re.compile(target)
         except re.error as error:
