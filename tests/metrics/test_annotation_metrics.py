@@ -45,6 +45,8 @@ def test_f1_by_hand():
     assert table["a"] | {"f1_low": 0, "f1_high": 0} == {
         "cells": 4, "recall": 0.75, "f1": 0.6667, "precision": 0.6, "trained_on": 10, "f1_low": 0, "f1_high": 0,
     }  # fmt: skip
+    more = evidence(HAND_TRUE, HAND_TOLD, labelled_cells={"a": 10, "b": 7, "nobody": 3}).measure("macro_f1")
+    assert more.details["labelled_cells"] == 20 and more.details["labels"] == table
     assert "precision" not in table["c"] and table["c"]["trained_on"] == 0, "c is never told, so nothing can be said of its precision"
     assert measured.details["confusion"] == {"true": ["a", "b", "c"], "told": ["a", "b"], "counts": [[3, 1], [1, 2], [1, 0]]}
 

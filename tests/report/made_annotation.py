@@ -35,6 +35,8 @@ class MadeAnnotation:
     n_cells: int = 400
     labelled: int = 100
     """Labelled training cells of each type, but for few-shot tasks."""
+    elsewhere: dict[str, int] = field(default_factory=dict)
+    """Labelled training cells of types that no scored cell has."""
     facts: dict[str, dict] = field(default_factory=dict)
     """Method to more facts of its Runs."""
     costs: dict[str, Cost] = field(default_factory=dict)
@@ -104,7 +106,8 @@ def _run(store, made, what, told, truth, folds) -> Run:
     key = f"out-{made.dataset}-{task}-{method}-{draw}".replace("/", "_").replace("+", "_")
     if made.with_outputs:
         store.put_output(key, told, {})
-    labelled = dict.fromkeys(made.types, int(task.rpartition("_")[2]) if "_few_" in task else made.labelled)
+    of_type = int(task.rpartition("_")[2]) if "_few_" in task else made.labelled
+    labelled = {**dict.fromkeys(made.types, of_type), **made.elsewhere}
     scores = [_score(name, told, truth, folds, labelled) for name in made.metrics]
     cost = made.costs.get(method, Cost(1.0, 0.5, 0.1, 300.0, trainable=10, n_answered=made.n_cells))
     return Run(spec, Status.OK, scores=tuple(scores), cost=cost, output_key=key, **more)

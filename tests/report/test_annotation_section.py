@@ -12,6 +12,7 @@ from scrutiny.report import confusion, kinship
 from scrutiny.report.annotation_section import parts
 from scrutiny.report.answers import Answers
 from scrutiny.report.contrast import contrast
+from scrutiny.report.details import labelled_cells
 from scrutiny.report.gather import gather
 from scrutiny.report.label_order import outline
 from scrutiny.report.label_table import label_rows
@@ -75,6 +76,17 @@ def test_rows_of_labels_mark_the_rare_and_the_surely_best():
     rare = good | {"cells": 2, "trained_on": 5}
     found = label_rows({"m": {"labels": {"a": good, "b": rare}}, "n": {"labels": {"a": bad, "b": rare}}}, ["b", "a"])
     assert [(row.label, row.is_rare, row.best, row.learnt_from) for row in found] == [("b", True, None, 5), ("a", False, "m", 995)]
+
+
+def test_a_type_is_rare_among_all_labelled_cells_not_those_of_scored_types():
+    told = {"cells": 100, "recall": 0.9, "f1": 0.9, "f1_low": 0.85, "f1_high": 0.95, "precision": 0.9, "trained_on": 5}
+    assert [row.is_rare for row in label_rows({"m": {"labels": {"a": told}, "labelled_cells": 1000}}, ["a"])] == [True]
+
+
+def test_labelled_cells_of_types_that_are_not_scored_count_too(tmp_path):
+    gathered = gather([write_annotation(tmp_path, MadeAnnotation({"hvg_pca+knn": 0.8}, elsewhere={"Platelet": 60}))])
+    (comparison,) = gathered.comparisons
+    assert labelled_cells(comparison, gathered.runs) == 4 * 100 + 60
 
 
 def test_two_methods_that_are_right_on_other_cells():

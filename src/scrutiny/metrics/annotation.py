@@ -161,7 +161,8 @@ def macro_f1(told_labels: ToldLabels, labelled_cells: Mapping[str, int] | None =
     labelled_cells
         Label -> training cells that show it.
     """
-    details = {"labels": by_label(told_labels, labelled_cells), "confusion": confusion_of(told_labels)}
+    learnt = {"labelled_cells": sum(labelled_cells.values())} if labelled_cells is not None else {}
+    details = {"labels": by_label(told_labels, labelled_cells), "confusion": confusion_of(told_labels), **learnt}
     return Measured(float(told_labels.f1[told_labels.n_true > 0].mean()), details=details)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scrutiny.core.scores import Run, Score
 
@@ -22,8 +23,14 @@ def labelled_cells(comparison: Comparison, runs: Sequence[Run]) -> int | None:
     """Labelled cells that the methods of a split learnt from, as its metrics tell them; None where they do not."""
     for by_metric in scores(comparison, runs).values():
         for found in by_metric.values():
-            labels = found[0].details.get("labels")
-            counts = [told.get("trained_on") for told in labels.values()] if isinstance(labels, dict) else []
-            if counts and None not in counts:
-                return int(sum(counts))
+            if (n_cells := all_labelled(found[0].details)) is not None:
+                return n_cells
     return None
+
+
+def all_labelled(details: Mapping[str, Any]) -> int | None:
+    """Labelled cells of all types, by the details of a score; earlier records count those of the scored types alone."""
+    labels = details.get("labels")
+    counts = [told.get("trained_on") for told in labels.values()] if isinstance(labels, dict) else []
+    known = sum(counts) if counts and None not in counts else None
+    return details.get("labelled_cells", known)

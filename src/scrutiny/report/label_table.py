@@ -8,6 +8,8 @@ from typing import Any
 
 from scrutiny.metrics.annotation import RARE
 
+from .details import all_labelled
+
 
 @dataclass(frozen=True)
 class LabelScore:
@@ -45,7 +47,7 @@ def label_rows(details: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -
     Parameters
     ----------
     details
-        Method to the details of its macro-F1: ``labels`` maps each label to its scores.
+        Method to the details of its macro-F1: ``labels`` maps each label to its scores, ``labelled_cells`` is of all labels.
     """
     tables = {method: told["labels"] for method, told in details.items() if told.get("labels")}
     first: dict[str, Mapping[str, Any]] = {}
@@ -53,7 +55,7 @@ def label_rows(details: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -
         for label, told in table.items():
             first.setdefault(label, told)
     trained = {label: told.get("trained_on") for label, told in first.items()}
-    total = sum(n for n in trained.values() if n is not None)
+    total = max((all_labelled(told) or 0 for told in details.values()), default=0)
     return [
         LabelRow(
             label,
