@@ -115,6 +115,13 @@ def test_several_samples_vote(blood):
     np.testing.assert_allclose(found.probabilities[:, found.label_names == UNMAPPED], 0.25)
 
 
+@pytest.mark.parametrize("name", ["os:getcwd", "subprocess:Popen", "collections:OrderedDict"])
+def test_what_is_no_client_is_refused_before_it_is_called(name, tmp_path):
+    with pytest.raises(InputError, match=f"'{name}' is no client: expected a class with"):
+        client_of(name, {"args": ["touch", str(tmp_path / "made")]} if name == "subprocess:Popen" else {})
+    assert not (tmp_path / "made").exists()
+
+
 def test_what_another_process_records_meanwhile_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(Meanwhile, "file", str(tmp_path / "answers.json"))
     assert Recorded(Meanwhile.file, f"{HERE}:Meanwhile").ask("mine", sample=0) == "MINE"

@@ -44,6 +44,8 @@ def client_of(name: str, options: Mapping[str, Any]) -> Client:
             raise InputError(f"the client '{name}' cannot be loaded: {error}") from error
     else:
         found = CLIENTS.get(name)
+    if not (isinstance(found, type) and hasattr(found, "ask") and hasattr(found, "check_ready")):
+        raise InputError(f"'{name}' is no client: expected a class with 'identity', 'check_ready' and 'ask'")
     return made(found, options=options, owner=f"the client '{name}'")
 
 
