@@ -23,7 +23,8 @@ def results(tmp_path, monkeypatch):
 def test_it_says_what_to_use_and_why(results):
     told = advised(results, "--task", "annotation", "--labelled", "380", "--no-gpu", "--time", "10m").output
     assert "use hvg_pca+logreg" in told and "Rests on" in told and "learnt from 400 labelled cells" in told
-    assert "scrutiny run FILE --label cell_type --task annotation_few -o RESULTS" in told
+    assert "scrutiny run FILE --label cell_type --batch batch --task annotation_few -o RESULTS" in told
+    assert told.rstrip().endswith(f"scrutiny claims {results}"), "with the folder: without one the command lists all claims"
 
 
 def test_a_task_that_was_not_scored_is_refused_with_those_that_were(results):

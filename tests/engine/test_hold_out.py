@@ -39,7 +39,7 @@ def test_values_of_a_column_are_held_out_and_said():
     ("hold_out", "said"),
     [
         ({"bacth": ("x",)}, "no column 'bacth' for the role 'hold_out'; did you mean"),
-        ({"batch": ("batch_9",)}, "cells whose 'batch' is 'batch_9' are to be held out, but 'planted' has"),
+        ({"batch": ("batch_9",)}, "'batch_9' are to be held out, but 'planted' has \\['batch_0', 'batch_1', 'batch_2'\\]$"),
         ({"batch": ("batch_0", "batch_1", "batch_2")}, "all cells of 'planted' are held out"),
     ],
 )

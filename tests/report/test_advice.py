@@ -84,6 +84,15 @@ def test_thin_evidence_is_told_with_what_would_help(tmp_path):
     assert "scrutiny run FILE --label cell_type" in found.next_steps[0]
 
 
+def test_what_to_run_next_keeps_the_batches_and_the_cells_held_out(tmp_path):
+    """Without them another split would be scored, which says nothing of this one."""
+    record = {"roles": {"label": "cell_type", "batch": "donor"}, "facts": {"hold_out": '{"condition": ["beta interferon"]}'}}
+    made = MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3}, record=record)
+    found = only(gather([write_annotation(tmp_path / "r", made)]))
+    same = "scrutiny run FILE --label cell_type --batch donor --hold-out 'condition=beta interferon' --task annotation_few -o RESULTS"
+    assert same in found.next_steps
+
+
 def test_problems_of_the_data_and_of_the_advised_method_are_told(tmp_path):
     made = MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3}, record={"technical_twins": {"cell_type": ["channel"]}})
     found = only(gather([write_annotation(tmp_path / "r", made)]))

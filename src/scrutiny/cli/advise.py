@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,9 @@ def advise(
     console = Console()
     for advice in found:
         _show(console, advice)
-    console.print("\nWhat the literature says of such choices, held against these results: scrutiny claims", style="dim")
+    command = "scrutiny claims " + " ".join(quote(str(folder)) for folder in folders)
+    said = f"\nWhat the literature says of such choices, held against these results:\n  {command}"
+    console.print(said, style="dim", markup=False, soft_wrap=True)
 
 
 def _show(console: Console, advice: Advice) -> None:

@@ -152,7 +152,7 @@ def _with_value(data: Dataset, asked: str, column: str, values: tuple[str, ...])
     if column not in data.obs:
         raise InputError(missing_column(data.name, asked, column, data.obs.columns))
     found = data.obs[column].astype(str).to_numpy(str)
-    if odd := sorted({*values} - {*found}):
+    if odd := sorted({*values} - {*found.tolist()}):
         what = {"without": "left out", "hold_out": "held out"}[asked]
-        raise InputError(f"cells whose '{column}' is '{odd[0]}' are to be {what}, but '{data.name}' has {sorted({*found})[:20]}")
+        raise InputError(f"cells whose '{column}' is '{odd[0]}' are to be {what}, but '{data.name}' has {sorted({*found.tolist()})[:20]}")
     return np.isin(found, values)

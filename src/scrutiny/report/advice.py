@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from .annotation import RANDOM, Annotated, is_annotation
@@ -101,14 +102,14 @@ class _Adviser:
         """Advice on telling labels: from the split whose number of labelled cells is nearest to the wish, else the chief one."""
         chief = found.splits.get(self.wishes.task or "", found.chief)
         if self.wishes.labelled is None:
-            return self._advice(chief, self._measured_with(chief), _about_split(chief), tuple(_untried(found)))
+            return self._advice(chief, self._measured_with(chief), _about_split(chief), tuple(self._untried(found)))
         sizes = {split: n for split in (*found.shots.values(), chief) if (n := labelled_cells(split, self.gathered.runs)) is not None}
         if not sizes:
             why = "how many labelled cells the methods learnt from is not recorded, so the number asked for could not be looked up"
-            return self._advice(chief, "", (why,), (_command(chief, FEW_SHOTS),))
+            return self._advice(chief, "", (why,), (self._command(chief, FEW_SHOTS),))
         nearest = self._nearest(sizes, self.wishes.labelled)
         thin = (*self._about_number(sizes, nearest, self.wishes.labelled), *_about_split(nearest))
-        return self._advice(nearest, self._measured_with(nearest), thin, tuple(_untried(found)))
+        return self._advice(nearest, self._measured_with(nearest), thin, tuple(self._untried(found)))
 
     def _nearest(self, sizes: Mapping[Comparison, int], wanted: int) -> Comparison:
         """By how many times as many labelled cells were learnt from."""
@@ -178,46 +179,48 @@ class _Adviser:
         n_cells = int(max(answered)) if len(answered) else facts.n_cells or 0
         if n_cells < FEWEST_CELLS:
             said.append(f"only {n_cells:,} cells were scored")
-            steps.append(_command(comparison, comparison.key.task, more="--cells all"))
+            steps.append(self._command(comparison, comparison.key.task, more="--cells all"))
         elif judged.ties and facts.cells_before_sampling:
-            steps.append(_command(comparison, comparison.key.task, more="--cells all"))
+            steps.append(self._command(comparison, comparison.key.task, more="--cells all"))
         if judged.ties:
             said.append(f"{listing(judged.ties)} cannot be told from {judged.winner}: the intervals overlap")
         if not judged.tested and judged.winner is not None:
             said.append("there are no replicates to say how sure any of it is")
         if len(facts.batch_counts) <= 1:
             said.append("there is one batch only, so nothing says what holds on another")
-            steps.append(_command(comparison, comparison.key.task, more="--batch COLUMN"))
+            steps.append(self._command(comparison, comparison.key.task, more="--batch COLUMN"))
         if self.wishes.gpu and not self._on_gpu(comparison):
             said.append("all times were taken without a GPU, so what one would save is not known")
-            steps.append(_command(comparison, comparison.key.task, more="--device cuda"))
+            steps.append(self._command(comparison, comparison.key.task, more="--device cuda"))
         return said, steps
 
     def _measured_with(self, split: Comparison) -> str:
         n_cells = labelled_cells(split, self.gathered.runs)
         return f"{n_cells:,} labelled cells" if n_cells is not None else ""
 
+    def _untried(self, found: Annotated) -> Iterator[str]:
+        """Commands for what was not tried: few labels, and adaptations of a net that was only read."""
+        if not found.shots:
+            yield self._command(found.chief, FEW_SHOTS)
+        known = found.approaches.values()
+        for net in dict.fromkeys(a.net for a in known if a.net and not a.twin):
+            if not any(a.net == net and a.way == "adapted" for a in known):
+                yield self._command(found.chief, found.chief.key.task, more=f"--model {net} --adapt lora,full")
+
+    def _command(self, comparison: Comparison, task: str, *, more: str = "") -> str:
+        """What to run to find out, on the same split; FILE stands for the file of the data set, RESULTS for the folder of these results."""
+        facts = self.gathered.facts[comparison.key.dataset]
+        said = {"--label": comparison.key.label_column or "", "--batch": "" if "--batch" in more else facts.roles.get("batch", "")}
+        options = [f"{option} {quote(column)}" for option, column in said.items() if column]
+        held = facts.chosen_cells.get("hold_out", {})
+        options += [f"--hold-out {quote(f'{column}={value}')}" for column, values in held.items() for value in values]
+        return " ".join(["scrutiny run FILE", *options, f"--task {task}", *([more] if more else []), "-o RESULTS"])
+
 
 def _about_split(split: Comparison) -> tuple[str, ...]:
     """Why the split itself is little to go by."""
     at_random = split.key.task == RANDOM
     return ("the scored cells were drawn at random, which promises more than another batch keeps",) if at_random else ()
-
-
-def _untried(found: Annotated) -> Iterator[str]:
-    """Commands for what was not tried: few labels, and adaptations of a net that was only read."""
-    if not found.shots:
-        yield _command(found.chief, FEW_SHOTS)
-    known = found.approaches.values()
-    for net in dict.fromkeys(a.net for a in known if a.net and not a.twin):
-        if not any(a.net == net and a.way == "adapted" for a in known):
-            yield _command(found.chief, found.chief.key.task, more=f"--model {net} --adapt lora,full")
-
-
-def _command(comparison: Comparison, task: str, *, more: str = "") -> str:
-    """What to run to find out; FILE stands for the file of the data set, RESULTS for the folder of these results."""
-    label = f" --label {comparison.key.label_column}" if comparison.key.label_column else ""
-    return f"scrutiny run FILE{label} --task {task}{f' {more}' if more else ''} -o RESULTS"
 
 
 def quoted(advice: Advice) -> list[str]:
