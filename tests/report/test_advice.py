@@ -84,6 +84,13 @@ def test_thin_evidence_is_told_with_what_would_help(tmp_path):
     assert "scrutiny run FILE --label cell_type" in found.next_steps[0]
 
 
+def test_unseen_types_do_not_stand_for_the_other_splits(tmp_path):
+    tasks = ("annotation_few_1", "annotation_few_5", "annotation_unseen_types", "reference_mapping")
+    store = write_annotation(tmp_path / "r", MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3}, tasks=tasks))
+    about = sorted(found.about.split(" · ")[1] for found in advise(gather([store])))
+    assert about == ["annotation unseen types", "reference mapping"]
+
+
 def test_what_to_run_next_keeps_the_batches_and_the_cells_held_out(tmp_path):
     """Without them another split would be scored, which says nothing of this one."""
     record = {"roles": {"label": "cell_type", "batch": "donor"}, "facts": {"hold_out": '{"condition": ["beta interferon"]}'}}

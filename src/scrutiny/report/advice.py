@@ -9,12 +9,11 @@ from math import log
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from .annotation import RANDOM, Annotated, is_annotation
+from .annotation import RANDOM, UNSEEN, Annotated, is_annotation
 from .comparisons import Comparison
 from .details import labelled_cells
 from .facts import DatasetFacts
 from .recommendation import Recommendation, recommend
-from .unseen_types import TASK as UNSEEN
 from .verdict import Verdict, verdict
 from .words import duration, listing, number, title
 

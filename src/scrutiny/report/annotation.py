@@ -19,8 +19,9 @@ ASKS = "predict_labels"
 FEW = re.compile(r"annotation_few_(\d+)")
 """Tasks that show so many labelled cells of each type."""
 RANDOM = "annotation_random"
+UNSEEN = "annotation_unseen_types"
 FIRST = ("annotation", "annotation_across_studies", "annotation_across_donors", RANDOM)
-"""Which split stands for the data set: the first of these that was scored."""
+"""Which split stands for the data set: the first of these that was scored, unseen types last of all: their score is another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def approaches(splits: Sequence[Comparison], told: Mapping[str, Mapping[str, Any
     return {method: known._replace(way=ways.get((known.net, known.head), known.way)) for method, known in found.items()}
 
 
-def _place(split: Comparison) -> tuple[int, int, str]:
+def _place(split: Comparison) -> tuple[bool, int, int, str]:
     task = split.key.task
     few = FEW.fullmatch(task)
-    return FIRST.index(task) if task in FIRST else len(FIRST), int(few[1]) if few else 0, task
+    return task == UNSEEN, FIRST.index(task) if task in FIRST else len(FIRST), int(few[1]) if few else 0, task

@@ -12,7 +12,7 @@ from scrutiny.core.scores import Score
 
 from . import confusion, kinship, learning_curves, reliability, unseen_types
 from .adaptations import AdaptationTable, adaptation_table
-from .annotation import Annotated
+from .annotation import UNSEEN, Annotated
 from .answers import answers
 from .contrast import Contrast, contrast
 from .details import scores
@@ -22,7 +22,7 @@ from .label_table import LabelRow, label_rows
 from .privacy import without_traces
 from .words import listing, metric_words, number, purpose
 
-CALIBRATED = ("reference_mapping", unseen_types.TASK)
+CALIBRATED = ("reference_mapping", UNSEEN)
 """Tasks in which cells of the reference are asked too, which are not scored."""
 
 
@@ -70,7 +70,7 @@ def parts(gathered: Gathered) -> list[Part]:
 
 def _part(found: Annotated, gathered: Gathered) -> Part:
     told = scores(found.chief, gathered.runs)
-    unseen = found.splits.get(unseen_types.TASK)
+    unseen = found.splits.get(UNSEEN)
     kin = kinship.rows(found)
     return Part(
         found=found,

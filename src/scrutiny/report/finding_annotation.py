@@ -10,12 +10,11 @@ import numpy as np
 
 from scrutiny.core.scores import Score
 
-from .annotation import FEW, RANDOM, Annotated
+from .annotation import FEW, RANDOM, UNSEEN, Annotated
 from .facts import DatasetFacts
 from .finding import Finding
 from .recommendation import BLIND
 from .reliability import is_too_sure
-from .unseen_types import TASK as UNSEEN
 from .unseen_types import taken_for
 from .verdict import MARGIN, paired, score_interval
 from .words import listing, number, split_words

@@ -12,7 +12,6 @@ from .comparisons import Comparison
 from .details import scores
 from .words import listing
 
-TASK = "annotation_unseen_types"
 METRICS = ("macro_f1_seen", "unseen_rejected", "novelty_auroc", "seen_accepted")
 
 
