@@ -113,6 +113,13 @@ def test_several_draws_of_the_labelled_cells_are_shown_one_by_one(tmp_path):
     assert str(drawn(entry)).count('class="draw ') == 6
 
 
+def test_the_score_with_few_labels_is_not_drawn_as_that_with_all(tmp_path):
+    tasks = ("annotation_few_1", "annotation_few_5", "annotation_unseen_types")
+    made = MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3}, tasks=tasks)
+    (entry,) = gather([write_annotation(tmp_path / "r", made)]).annotated
+    assert {curve.everything.value for curve in curves(entry)} == {None}
+
+
 def test_without_few_shot_splits_there_are_no_curves(tmp_path):
     store = write_annotation(tmp_path / "r", MadeAnnotation({"hvg_pca+logreg": 0.8, "majority": 0.25}))
     assert drawn(gather([store]).annotated[0]) is None

@@ -43,12 +43,14 @@ class Curve:
 def curves(found: Annotated) -> list[Curve]:
     """Curves of models and cheap methods with at least two points, best last point first; empty where no split showed few cells."""
     made = []
+    labels_few = found.chief in found.shots.values()
     for method in dict.fromkeys(m for split in [*found.shots.values(), found.chief] for m in split.contenders):
         few = {n: value(split, method) for n, split in found.shots.items()}
         known = {n: v for n, v in few.items() if v.value is not None}
         approach = found.approaches[method]
         draws = {n: found.shots[n].seed_values(method) for n in known}
-        curve = Curve(method, approach.net, approach.way, known, value(found.chief, method), draws)
+        everything = Value(None) if labels_few else value(found.chief, method)
+        curve = Curve(method, approach.net, approach.way, known, everything, draws)
         if len(known) + (curve.everything.value is not None) >= 2 and known:
             made.append(curve)
     return sorted(made, key=lambda curve: -curve.last)
