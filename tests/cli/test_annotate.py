@@ -54,6 +54,15 @@ def test_labels_are_told_and_a_new_type_is_unknown(halves, tmp_path):
     assert f"{n_unknown} of 240 cells" in done.output and "60 genes are shared" in done.output
 
 
+def test_cells_of_the_reference_that_are_called_unknown_teach_nothing(halves, tmp_path):
+    labelled = anndata.read_h5ad(halves[0])
+    labelled.obs["kind"] = labelled.obs["kind"].astype(str).replace({"kind 3": "Unknown"})
+    labelled.write_h5ad(tmp_path / "reference.h5ad")
+    done = annotate(halves[1], "--reference", tmp_path / "reference.h5ad", "--label", "kind", "-o", tmp_path / "labels.csv")
+    assert done.exit_code == 0 and "60 cells of the reference are called 'unknown'" in done.output
+    assert set(pd.read_csv(tmp_path / "labels.csv")["label"]) == {"kind 0", "kind 1", "kind 2"}
+
+
 def test_a_copy_of_the_file_gets_three_columns(halves, tmp_path):
     reference, query = halves
     done = annotate(query, "--reference", reference, "--label", "kind", "--method", "hvg_pca+knn", "-o", tmp_path / "out.h5ad")

@@ -21,6 +21,11 @@ def test_held_out_cells_ask_for_labels():
     assert study_of(Cells("cells.h5ad", hold_out=["a=b"]), Question(task=["label_transfer"]), None).tasks == ("label_transfer",)
 
 
+def test_tasks_may_be_joined_by_commas():
+    study = study_of(Cells("cells.h5ad"), Question(task=["annotation, annotation_few", "cell_types"]), None)
+    assert study.tasks[::5] == ("annotation", "cell_types") and len(study.tasks) == 6
+
+
 def test_roles_are_named():
     source = Cells("cells.h5ad", batch="lane", role=["study=dataset", "tissue=organ"]).source()
     assert source.roles == {"batch": "lane", "study": "dataset", "tissue": "organ"}

@@ -105,6 +105,7 @@ def test_two_methods_that_are_right_on_other_cells():
     a = found.rows[0]
     assert a.label == "a" and a.alone.first == 10 and a.alone.p == pytest.approx(2 * 2 * 2**-10)  # two labels: Holm doubles
     assert "m is surely better on a." in found.words
+    assert "the same of 30% of the cells (Cohen's kappa -0.21)" in found.words, "0.3 of 0.42 by chance: m tells a of 18 cells, n of 8"
 
 
 def test_too_sure_or_not():

@@ -108,6 +108,7 @@ def _say(found: Told, reject: bool, console: Console) -> None:
     )
     lines = [
         *found.notes[-1:],
+        *([f"{found.n_unknown:,} cells of the reference are called 'unknown' and were not learnt from."] if found.n_unknown else []),
         kept_out,
         f"{n_unsure:,} of {n_cells:,} cells ({n_unsure / n_cells:.1%}) are below the confidence of {threshold:.2f} {called}.",
     ]

@@ -83,7 +83,8 @@ def study_of(cells: Cells, question: Question, budget: str | None) -> Study:
     from scrutiny.core.registry import named_tasks
     from scrutiny.engine.study import Study
 
-    tasks = named_tasks(question.task or (("annotation",) if cells.hold_out else ()))
+    named = [name.strip() for entry in question.task or () for name in entry.split(",") if name.strip()]
+    tasks = named_tasks(named or (("annotation",) if cells.hold_out else ()))
     if cells.file.endswith(".toml"):
         if cells.hold_out or cells.role:
             raise InputError("--hold-out and --role are for files of cells; a study file says them of each data set (hold_out, roles)")

@@ -51,6 +51,8 @@ class Annotated:
         What was done to the data on the way.
     learnt_elsewhere
         The method learnt before, and may know the cells of the reference: then they were not kept out, and all of this promises too much.
+    n_unknown
+        Cells of the reference that are called `UNKNOWN`; they were not learnt from.
     """
 
     prediction: LabelPrediction
@@ -60,6 +62,7 @@ class Annotated:
     accuracy: float
     notes: tuple[str, ...]
     learnt_elsewhere: bool = False
+    n_unknown: int = 0
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
@@ -101,7 +104,9 @@ def annotate(
         raise InputError(f"'{query.name}' holds {query.scale}, the reference '{reference.name}' {reference.scale}; give both alike")
     if found := obstacle(chosen.make(), ASKED, reference):
         raise NotApplicable(found)
-    query = query.hide("label")
+    known = np.flatnonzero(np.char.lower(reference.role("label")) != UNKNOWN)  # nobody knows what the others are
+    n_unknown, query = reference.n_cells - len(known), query.hide("label")
+    reference = reference.take(known) if n_unknown else reference
     reference, query = on_shared_genes(reference, query)
     labels, by_id = reference.role("label"), np.argsort(reference.cell_ids, kind="stable")
     rng = np.random.default_rng(int(reference.fingerprint, 16))
@@ -113,7 +118,7 @@ def annotate(
     prediction = calibration.applied_to(tell(query))
     accuracy = float((check.labels == labels[held]).mean())
     sure, elsewhere = calibration.confidence(prediction), learnt_elsewhere(chosen.make())
-    return Annotated(prediction, sure, calibration, int(held.sum()), accuracy, query.notes, elsewhere)
+    return Annotated(prediction, sure, calibration, int(held.sum()), accuracy, query.notes, elsewhere, n_unknown)
 
 
 def learnt_elsewhere(method: Any) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scrutiny.metrics.agreement import Agreement, agreement
 from scrutiny.metrics.paired import Discordance, mcnemar, mcnemar_by_label
 
 from .answers import Answers
@@ -31,10 +32,11 @@ class ContrastRow:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two methods; ``whole`` is over all cells, without correction."""
+    """Two methods; ``whole`` is over all cells, without correction, ``agreed`` of what they tell, right or wrong."""
 
     first: str
     second: str
+    agreed: Agreement
     whole: ContrastRow
     rows: tuple[ContrastRow, ...]
 
@@ -42,9 +44,11 @@ class Contrast:
     def words(self) -> str:
         """What to see."""
         alone = self.whole.alone
+        kappa = "" if self.agreed.kappa is None else f" (Cohen's kappa {self.agreed.kappa:.2f})"
         said = [
             f"{self.first} alone is right on {alone.first:,} cells, {self.second} alone on {alone.second:,}; both are wrong on "
-            f"{self.whole.neither:,} of {self.whole.n_cells:,}."
+            f"{self.whole.neither:,} of {self.whole.n_cells:,}.",
+            f"They tell the same of {self.agreed.share:.0%} of the cells{kappa}.",
         ]
         for method in (self.first, self.second):
             is_first = method == self.first
@@ -65,7 +69,8 @@ def contrast(found: Answers, first: str, second: str) -> Contrast:
         for label, alone in by_label.items()
     ]
     rows.sort(key=lambda row: (-(row.alone.first + row.alone.second), row.label))
-    return Contrast(first, second, _row("all cells", one, other, mcnemar(one, other)), tuple(rows))
+    agreed = agreement(found.labels(first), found.labels(second))
+    return Contrast(first, second, agreed, _row("all cells", one, other, mcnemar(one, other)), tuple(rows))
 
 
 def _row(label: str, one: np.ndarray, other: np.ndarray, alone: Discordance) -> ContrastRow:
