@@ -56,11 +56,14 @@ def test_labels_are_told_and_a_new_type_is_unknown(halves, tmp_path):
 
 def test_cells_of_the_reference_that_are_called_unknown_teach_nothing(halves, tmp_path):
     labelled = anndata.read_h5ad(halves[0])
-    labelled.obs["kind"] = labelled.obs["kind"].astype(str).replace({"kind 3": "Unknown"})
+    kinds = labelled.obs["kind"].astype(str).to_numpy(copy=True)
+    kinds[:160][kinds[:160] == "kind 3"] = "Unknown"
+    labelled.obs["kind"] = kinds
     labelled.write_h5ad(tmp_path / "reference.h5ad")
     done = annotate(halves[1], "--reference", tmp_path / "reference.h5ad", "--label", "kind", "-o", tmp_path / "labels.csv")
-    assert done.exit_code == 0 and "60 cells of the reference are called 'unknown'" in done.output
-    assert set(pd.read_csv(tmp_path / "labels.csv")["label"]) == {"kind 0", "kind 1", "kind 2"}
+    assert done.exit_code == 0, done.output
+    assert "40 cells of the reference are called 'unknown'" in done.output
+    assert "Unknown" not in set(pd.read_csv(tmp_path / "labels.csv")["label"])
 
 
 def test_a_copy_of_the_file_gets_three_columns(halves, tmp_path):
