@@ -91,6 +91,12 @@ def test_unseen_types_do_not_stand_for_the_other_splits(tmp_path):
     assert about == ["annotation unseen types", "reference mapping"]
 
 
+def test_of_few_labels_alone_the_most_are_advised_on(tmp_path):
+    tasks = ("annotation_few_1", "annotation_few_5")
+    store = write_annotation(tmp_path / "r", MadeAnnotation({"hvg_pca+logreg": 0.9, "majority": 0.3}, tasks=tasks))
+    assert [found.about.split(" · ")[1] for found in advise(gather([store]))] == ["annotation few 5"]
+
+
 def test_what_to_run_next_keeps_the_batches_and_the_cells_held_out(tmp_path):
     """Without them another split would be scored, which says nothing of this one."""
     record = {"roles": {"label": "cell_type", "batch": "donor"}, "facts": {"hold_out": '{"condition": ["beta interferon"]}'}}

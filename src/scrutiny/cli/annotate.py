@@ -68,7 +68,8 @@ def annotate(
     options = once_each([*(pair(text, "--option") for text in option or ()), *weights])
     chosen = _recommended(store, console) if store is not None else Chosen(method or USUAL, options)
     chosen.make()
-    labelled = keep_good(_read(reference, {"label": label}, batch, layer, organism, must=True))
+    whole = _read(reference, {"label": label}, batch, layer, organism, must=True)
+    labelled = keep_good(whole)
     cells = _read(query, {}, batch, layer, organism, must=False)
     try:
         found = annotated(cells, labelled, chosen.name, options=chosen.options, seed=seed)
@@ -76,6 +77,8 @@ def annotate(
         print(f"scrutiny: {error}", file=sys.stderr)
         raise typer.Exit(3) from None
     write_labels(_named(found, reject, output), output, query)
+    for note in labelled.notes[len(whole.notes) :]:
+        console.print(f"Reference: {note}", markup=False, highlight=False, soft_wrap=True)
     _say(found, reject, console)
     console.print(f"Wrote the labels of {cells.n_cells:,} cells by {chosen.name}: {output}", highlight=False, soft_wrap=True)
 

@@ -151,7 +151,7 @@ class _Performance:
         n_dims = getattr(answer.output, "n_dims", None)
         run = self._run(spec, Status.OK, scores=scores, cost=cost, output_key=answer.key, n_dims=n_dims)
         notes = [note for note in problem.query.notes if note not in view.notes]
-        return replace(run, facts={**run.facts, **answer.told, "notes": notes})
+        return replace(run, facts={**run.facts, "n_scored": problem.scored_cells.n_cells, **answer.told, "notes": notes})
 
     def _answer(self, chosen: Chosen, question: Question, problem: Problem, view: Dataset) -> _Answer:
         """The output for a problem: from an earlier Run of this job, from the cache, or made now. A failure is remembered too."""

@@ -30,6 +30,9 @@ SECONDS_TO_SCORE = 0.3
 SECONDS_TO_SCORE_1000_CELLS = 0.7
 """Rough cost of the metrics of one task on 50 dimensions, intervals included, on one core."""
 
+QUICK = 30.0
+"""Seconds of a job, by the estimate, up to which it is done before all others."""
+
 
 class State(StrEnum):
     TO_DO = "to do"
@@ -144,9 +147,13 @@ class Plan:
         return [preparation for preparation in preparations(self.of(State.TO_DO)) if not preparation.is_done()]
 
     def jobs(self) -> list[Job]:
-        """What is to do, by output; the longest first, so that parallel workers end together."""
+        """What is to do, by output: quick ones, then the longest first, so that parallel workers end together; twins after models.
+
+        So whoever stops early has the cheap methods and the controls, and models rather than what they are compared with.
+        """
         jobs = [_job(group) for group in _by_output(self.of(State.TO_DO))]
-        return sorted(jobs, key=lambda job: (-job.seconds, job.dataset, job.method, job.seed))
+        twins = {run.spec.method for run in self.runs if run.card.twin_of}
+        return sorted(jobs, key=lambda job: (job.seconds > QUICK, job.method in twins, -job.seconds, job.dataset, job.method, job.seed))
 
 
 def make_plan(grid: Grid, store: Store, *, retry: bool = False) -> Plan:

@@ -14,7 +14,7 @@ from .records import plain
 
 COLUMNS = (
     "dataset method called kind task label_column seed metric family primary status value better low high floor roof label_tuned reason "
-    "seconds seconds_fit seconds_embed seconds_score peak_memory_mb trainable n_answered n_cells n_dims "
+    "seconds seconds_fit seconds_embed seconds_score peak_memory_mb trainable n_answered n_scored n_cells n_dims "
     "replicates_kept replicates_held replicates_scheme "
     "metric_version method_version method_options run_key output_key"
 ).split()
@@ -46,6 +46,7 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
         "peak_memory_mb": cost.peak_memory_mb,
         "trainable": cost.trainable,
         "n_answered": cost.n_answered,
+        "n_scored": facts.get("n_scored"),
         "n_cells": facts.get("n_cells"),
         "n_dims": run.n_dims,
         "method_version": spec.method_version,

@@ -174,8 +174,8 @@ class _Adviser:
     def _thin(self, comparison: Comparison, judged: Verdict, facts: DatasetFacts) -> tuple[list[str], list[str]]:
         """Why the evidence is thin, whatever the task, and what would add to it."""
         said, steps = [], []
-        answered = comparison.scored["n_answered"].dropna() if "n_answered" in comparison.scored else ()
-        n_cells = int(max(answered)) if len(answered) else facts.n_cells or 0
+        scored = comparison.scored["n_scored"].dropna() if "n_scored" in comparison.scored else ()
+        n_cells = int(max(scored)) if len(scored) else facts.n_cells or 0
         if n_cells < FEWEST_CELLS:
             said.append(f"only {n_cells:,} cells were scored")
             steps.append(self._command(comparison, comparison.key.task, more="--cells all"))

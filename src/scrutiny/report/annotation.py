@@ -116,7 +116,8 @@ def approaches(splits: Sequence[Comparison], told: Mapping[str, Mapping[str, Any
     return {method: known._replace(way=ways.get((known.net, known.head), known.way)) for method, known in found.items()}
 
 
-def _place(split: Comparison) -> tuple[bool, int, int, str]:
+def _place(split: Comparison) -> tuple[bool, int, bool, int, str]:
+    """Among splits: unseen types last, few labels before them, those with the most labels first."""
     task = split.key.task
     few = FEW.fullmatch(task)
-    return task == UNSEEN, FIRST.index(task) if task in FIRST else len(FIRST), int(few[1]) if few else 0, task
+    return task == UNSEEN, FIRST.index(task) if task in FIRST else len(FIRST), bool(few), -int(few[1]) if few else 0, task
