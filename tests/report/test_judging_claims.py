@@ -54,6 +54,13 @@ def test_weights_that_are_not_the_published_ones_decide_nothing(tmp_path):
     assert found["A"].answer == "not testable" and "published" in found["A"].because and not found["A"].rows
 
 
+def test_other_weights_answer_for_themselves_where_that_is_asked(tmp_path):
+    models = {"net+lora": {"weights": {"published": False}}}
+    store = write_annotation(tmp_path / "r", MadeAnnotation(CHEAP | {"net+lora": 0.95}, ("net+lora",), facts=models))
+    (found,) = judge(gather([store]), claims(ADAPTED_IS_BETTER), any_weights=True)
+    assert found.answer == "confirmed" and found.rows[0].first == "net+lora"
+
+
 def test_what_is_lacking_is_named(tmp_path):
     of_few = {**ADAPTED_IS_BETTER, "id": "C", "test": {**ADAPTED_IS_BETTER["test"], "tasks": ["annotation_few_1"]}}
     of_scgpt = {**ADAPTED_IS_BETTER, "id": "D", "test": {**ADAPTED_IS_BETTER["test"], "first": {"kind": "adapted", "nets": ["scgpt"]}}}

@@ -18,10 +18,13 @@ STYLES = {"confirmed": "green", "contradicted": "bold red", "undecided": "yellow
 def claims(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders that `scrutiny run` wrote; none: the list and its sources.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Also what cannot be tested on these results, with the reason.")] = False,
+    any_weights: Annotated[
+        bool, typer.Option("--any-weights", help="Let weights answer that nobody published, such as small nets: told of these nets alone.")
+    ] = False,
 ) -> None:
     """Hold what the literature claims against what was measured: confirmed, contradicted, undecided or not testable here.
 
-    `scrutiny claims`, `scrutiny claims scrutiny-results`, `scrutiny claims lab-a lab-b --all`
+    `scrutiny claims`, `scrutiny claims scrutiny-results`, `scrutiny claims lab-a lab-b --all`, `scrutiny claims small-nets --any-weights`
     """
     from rich.console import Console
 
@@ -35,7 +38,9 @@ def claims(
 
     from .results import existing
 
-    judged = judge(gather([Store(existing(folder)) for folder in folders]))
+    judged = judge(gather([Store(existing(folder)) for folder in folders]), any_weights=any_weights)
+    if any_weights:
+        console.print("Answers are of the nets that were scored, whoever trained them: they say nothing on published models.", style="bold")
     for group in disputes(judged):
         if all_ or any(one.answer != "not testable" for one in group):
             _show(console, group)

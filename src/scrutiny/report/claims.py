@@ -56,12 +56,18 @@ class Judged:
     rows: tuple[Row, ...] = ()
 
 
-def judge(gathered: Gathered, claims: Sequence[Claim] | None = None) -> list[Judged]:
+def judge(gathered: Gathered, claims: Sequence[Claim] | None = None, *, any_weights: bool = False) -> list[Judged]:
     """Every claim of the literature (or those given), in their order.
 
     Of two claims that contradict each other not both are confirmed: where the rows of each speak for it, neither is decided.
+
+    Parameters
+    ----------
+    any_weights
+        Whether models may answer whose weights nobody published, such as small nets of one's own. The answers are then of these nets, and
+        say nothing on the models that a claim is about.
     """
-    bench = _Bench(gathered)
+    bench = _Bench(gathered, any_weights)
     found = {claim.id: bench.judged(claim) for claim in (literature() if claims is None else claims)}
     return [_unless_both(own, found) for own in found.values()]
 
@@ -94,11 +100,12 @@ class _Bench:
     """What claims are tested on."""
 
     gathered: Gathered
+    any_weights: bool
 
     @cached_property
     def grounds(self) -> list[Ground]:
         told = {run.spec.key: run.facts for run in self.gathered.runs}
-        return [Ground(comparison, self.gathered, told) for comparison in self.gathered.comparisons]
+        return [Ground(comparison, self.gathered, told, self.any_weights) for comparison in self.gathered.comparisons]
 
     def judged(self, claim: Claim) -> Judged:
         if claim.test is None:
